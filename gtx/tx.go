@@ -1,0 +1,142 @@
+package gtx
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Tx is a global transaction as one process sees it. Applications meet it
+// through Run; drivers and propagation (gtxhttp) use its methods. Safe for
+// concurrent use.
+type Tx struct {
+	xid      XID
+	coord    Coordinator
+	deadline time.Time
+	joined   bool
+
+	// mu protects the following.
+	mu       sync.Mutex
+	ended    bool
+	branches map[BranchRef]branchState
+}
+
+type branchState uint8
+
+const (
+	branchOpen branchState = iota
+	branchConfirmed
+	branchDead
+)
+
+type txKey struct{}
+
+// FromContext gives the global transaction that ctx carries.
+func FromContext(ctx context.Context) (*Tx, bool) {
+	tx, ok := ctx.Value(txKey{}).(*Tx)
+	return tx, ok && tx != nil
+}
+
+// Detach gives a context without the global transaction; cancellation and
+// other values stay. Statements with it are ordinary local ones.
+func Detach(ctx context.Context) context.Context {
+	return context.WithValue(ctx, txKey{}, (*Tx)(nil))
+}
+
+func newContext(ctx context.Context, tx *Tx) context.Context {
+	return context.WithValue(ctx, txKey{}, tx)
+}
+
+// Join makes this process a participant of a transaction that another process
+// began, and calls fn with a context that carries it. Afterwards it returns the
+// branches that this process confirmed and those that are dead: whoever called
+// us must hand them to the beginner, who reports them with [Tx.Report]; a branch
+// that is not reported aborts the transaction. Join never decides.
+func Join(ctx context.Context, c Coordinator, xid XID, fn func(context.Context) error) (confirmed, dead []BranchRef, err error) {
+	tx := &Tx{xid: xid, coord: c, joined: true, branches: map[BranchRef]branchState{}}
+	defer func() { confirmed, dead = tx.end() }()
+	return nil, nil, fn(newContext(ctx, tx))
+}
+
+// XID names the transaction.
+func (tx *Tx) XID() XID { return tx.xid }
+
+// Coordinator that decides the transaction.
+func (tx *Tx) Coordinator() Coordinator { return tx.coord }
+
+// Enlist opens a branch at r with a new BranchID. ErrEnded after the end.
+func (tx *Tx) Enlist(r ResourceID) (BranchRef, error) {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.ended {
+		return BranchRef{}, ErrEnded
+	}
+	ref := BranchRef{Resource: r, Branch: NewBranchID()}
+	tx.branches[ref] = branchOpen
+	return ref, nil
+}
+
+// Active returns ErrEnded after the end.
+func (tx *Tx) Active() error {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.ended {
+		return ErrEnded
+	}
+	return nil
+}
+
+// Confirm says that the local COMMIT of the branch was acknowledged (or found
+// to have happened, rule T5).
+func (tx *Tx) Confirm(ref BranchRef) { tx.settle(ref, branchConfirmed) }
+
+// Dead says that the branch has not committed locally and never will.
+func (tx *Tx) Dead(ref BranchRef) { tx.settle(ref, branchDead) }
+
+func (tx *Tx) settle(ref BranchRef, s branchState) {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if !tx.ended {
+		tx.branches[ref] = s
+	}
+}
+
+// Report takes over what a joined process returned from Join.
+func (tx *Tx) Report(confirmed, dead []BranchRef) {
+	for _, ref := range confirmed {
+		tx.Confirm(ref)
+	}
+	for _, ref := range dead {
+		tx.Dead(ref)
+	}
+}
+
+// end closes the transaction for new branches and tells the settled ones. Open
+// branches are in neither list: the coordinator then aborts (rule C1).
+func (tx *Tx) end() (confirmed, dead []BranchRef) {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	tx.ended = true
+	for ref, s := range tx.branches {
+		switch s {
+		case branchConfirmed:
+			confirmed = append(confirmed, ref)
+		case branchDead:
+			dead = append(dead, ref)
+		}
+	}
+	return confirmed, dead
+}
+
+// open tells how many branches are neither confirmed nor dead.
+func (tx *Tx) open() int {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	n := 0
+	for _, s := range tx.branches {
+		if s == branchOpen {
+			n++
+		}
+	}
+	return n
+}

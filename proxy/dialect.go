@@ -1,0 +1,73 @@
+package proxy
+
+import (
+	"context"
+	"database/sql/driver"
+
+	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/proxy/sqltext"
+	"github.com/globaltx/globaltx/undo"
+)
+
+// Dialect is the port to one family of databases for phase one. It holds no
+// state of a connection and is safe for concurrent use.
+type Dialect interface {
+	undo.Dialect
+
+	// Inspect learns, with at most one round trip, the modes of a new session that
+	// change how text is read and captured. It returns gtx.ErrUnsupported when the
+	// session cannot be captured faithfully. Called before the first captured
+	// statement of a connection, and again after the pool has reset it.
+	Inspect(ctx context.Context, c driver.Conn) (sqltext.Mode, error)
+
+	// Resolve turns the target that a statement names into a Table.ID, asking q
+	// for the current schema where the name is not qualified.
+	Resolve(ctx context.Context, q undo.Query, target sqltext.Name) (id string, err error)
+
+	// LazyBegin tells that Capture can carry BEGIN in its own packet. Otherwise
+	// the local transaction has been begun through the base driver before.
+	LazyBegin() bool
+
+	// Begin gives the text that begins a local transaction, for LazyBegin.
+	Begin(opts driver.TxOptions) (string, error)
+
+	// Capture runs one INSERT, UPDATE or DELETE and, in the same local
+	// transaction and atomically with it, writes the header if it is due and the
+	// undo rows. On an error the caller rolls the local transaction back.
+	//
+	// The error wraps gtx.ErrConflict when another XID holds a row, or when
+	// undo.Conflict is the class of the server's error; gtx.ErrDirty when a row of
+	// the own XID no longer equals its after image (rule T4);
+	// gtx.ErrUnsupported when the statement was refused before it ran.
+	Capture(ctx context.Context, c driver.Conn, r *Capture) (*Captured, error)
+}
+
+// Capture is one statement to run with its capture.
+type Capture struct {
+	XID    gtx.XID
+	Branch gtx.BranchID
+	// Header says that the row of gtx_branch is not there yet: Capture inserts it
+	// before anything else (rule T1).
+	Header bool
+	// Begin, when not empty, is the text that must run before everything else.
+	Begin string
+	// Seq is the number for the undo rows of this statement; all rows of one
+	// statement may share it.
+	Seq int64
+
+	Table *undo.Table
+	Stmt  *sqltext.Statement // analysed text
+	Args  []driver.NamedValue
+	// WantRows: called through Query. Without RETURNING the rows are empty.
+	WantRows bool
+}
+
+// Captured is what the user's statement returned, as the bare driver would say.
+type Captured struct {
+	RowsAffected int64
+	// LastInsertID as the base driver reports it; LastInsertErr where it does not.
+	LastInsertID  int64
+	LastInsertErr error
+	// Rows, for WantRows: never nil then.
+	Rows driver.Rows
+}
