@@ -146,6 +146,10 @@ func runOnce(ctx context.Context, fn func(context.Context) error, o *options) (e
 	if fnErr == nil && fnCtx.Err() != nil {
 		fnErr = fnCtx.Err()
 	}
+	if fnErr != nil && fnCtx.Err() != nil && ctx.Err() == nil {
+		// Not the caller's context but the transaction's own deadline ended it.
+		fnErr = fmt.Errorf("%w: timeout of %s has passed: %w", ErrAborted, o.timeout, fnErr)
+	}
 	if fnErr != nil {
 		return tx.abortFor(ctx, fnErr)
 	}
@@ -179,7 +183,7 @@ func (tx *Tx) abort(ctx context.Context) error {
 // its own time.
 func (tx *Tx) commit(ctx context.Context) error {
 	confirmed, dead := tx.end()
-	if len(confirmed) == 0 && len(dead) == 0 {
+	if len(confirmed) == 0 && len(dead) == 0 && !tx.isShared() {
 		// Nothing to decide: Rollback only frees the coordinator's memory (C6).
 		cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
 		defer cancel()

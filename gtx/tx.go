@@ -18,6 +18,7 @@ type Tx struct {
 	// mu protects the following.
 	mu       sync.Mutex
 	ended    bool
+	shared   bool // another process has been told the XID
 	branches map[BranchRef]branchState
 }
 
@@ -101,13 +102,43 @@ func (tx *Tx) settle(ref BranchRef, s branchState) {
 	}
 }
 
-// Report takes over what a joined process returned from Join.
+// Share says that another process is about to learn the XID and may register
+// branches. Propagation calls it before it sends: from then on the coordinator
+// is asked for a decision even if no branch was reported, because an answer
+// that was lost looks like no branch at all.
+func (tx *Tx) Share() {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	tx.shared = true
+}
+
+// isShared reports whether Share was called.
+func (tx *Tx) isShared() bool {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	return tx.shared
+}
+
+// Report takes over what a joined process returned from Join. A report that
+// contradicts what is known of a branch makes it open again, so that the
+// transaction aborts: no peer can declare another's branch dead.
 func (tx *Tx) Report(confirmed, dead []BranchRef) {
-	for _, ref := range confirmed {
-		tx.Confirm(ref)
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.ended {
+		return
 	}
-	for _, ref := range dead {
-		tx.Dead(ref)
+	for _, list := range []struct {
+		refs  []BranchRef
+		state branchState
+	}{{confirmed, branchConfirmed}, {dead, branchDead}} {
+		for _, ref := range list.refs {
+			if s, known := tx.branches[ref]; known && s != list.state {
+				tx.branches[ref] = branchOpen
+				continue
+			}
+			tx.branches[ref] = list.state
+		}
 	}
 }
 

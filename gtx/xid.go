@@ -12,7 +12,7 @@ import (
 // XID names one global transaction (rule I1). The zero XID names none.
 //
 // Its text form is log-partition-epoch-seq, four lower-case hexadecimal
-// numbers, log with 16 digits: at most 52 bytes of [0-9a-f-], so it is safe in
+// numbers, log with 16 digits: at most [MaxXIDLen] bytes of [0-9a-f-], so it is safe in
 // a SQL literal, a header and a subject.
 type XID struct {
 	// Log is the random identity of the decision log that knows the fate.
@@ -91,9 +91,9 @@ var lastBranch atomic.Int64
 // NewBranchID mints a positive BranchID. IDs of one process ascend, those of
 // several processes ascend as their clocks do; phase two undoes in descending
 // order. Uniqueness within an XID and a resource is enforced by the primary key
-// of gtx_branch, not by the 12 random bits.
+// of gtx_branch, not by the random bits.
 func NewBranchID() BranchID {
-	id := time.Now().UnixMicro()<<12 | rand.Int64N(1<<12)
+	id := branchID(time.Now(), rand.Int64N(1<<branchRandomBits))
 	for {
 		last := lastBranch.Load()
 		id = max(id, last+1)
@@ -101,6 +101,14 @@ func NewBranchID() BranchID {
 			return BranchID(id)
 		}
 	}
+}
+
+// branchRandomBits leaves 53 bits for microseconds since 1970: positive until
+// the year 2255.
+const branchRandomBits = 10
+
+func branchID(now time.Time, random int64) int64 {
+	return now.UnixMicro()<<branchRandomBits | random
 }
 
 // BranchRef names one branch of a global transaction.

@@ -14,11 +14,11 @@ import (
 type Dialect interface {
 	undo.Dialect
 
-	// Inspect learns, with at most one round trip, the modes of a new session that
-	// change how text is read and captured. It returns gtx.ErrUnsupported when the
+	// Inspect learns, with at most one round trip, the flavour of the server and
+	// the modes of the session that change how text is read and captured. It returns gtx.ErrUnsupported when the
 	// session cannot be captured faithfully. Called before the first captured
 	// statement of a connection, and again after the pool has reset it.
-	Inspect(ctx context.Context, c driver.Conn) (sqltext.Mode, error)
+	Inspect(ctx context.Context, c driver.Conn) (sqltext.Dialect, sqltext.Mode, error)
 
 	// Resolve turns the target that a statement names into a Table.ID, asking q
 	// for the current schema where the name is not qualified.

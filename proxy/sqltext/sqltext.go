@@ -44,7 +44,7 @@ type Name struct {
 type Placeholder struct {
 	Span    Span
 	Ordinal int    // from 1: which argument it takes
-	Name    string // for :name, @name, $name of SQLite, without the sigil
+	Name    string // for :name, @name, $name of SQLite, without the sigil; "" for $NNN
 }
 
 // Value is one expression of a VALUES row.
@@ -60,8 +60,8 @@ type Value struct {
 type ValueKind uint8
 
 const (
-	ValueOther       ValueKind = iota // any expression: may differ when evaluated twice
-	ValueLiteral                      // a number or string literal, TRUE or FALSE, a sign allowed
+	ValueOther       ValueKind = iota // any expression: may differ when evaluated twice; also X'', B'', N'' and 0x
+	ValueLiteral                      // one decimal number, a sign allowed, one string of text, TRUE or FALSE
 	ValueNull                         // NULL
 	ValueDefault                      // DEFAULT
 	ValuePlaceholder                  // exactly one parameter marker
@@ -94,8 +94,11 @@ type Statement struct {
 	Rows [][]Value
 
 	Placeholders []Placeholder // in text order
-	// Functions are the lower-case names of everything called with "(", for
-	// refusing what gives another answer the second time.
+	// Functions are the lower-case names of everything called with "(", each
+	// once, without schema, for refusing what gives another answer the second
+	// time. Also here: functions without brackets (current_timestamp), system
+	// variables (@@x), nextval for NEXT VALUE FOR. A type with a length and a CTE
+	// with columns look like calls and are listed too.
 	Functions []string
 }
 

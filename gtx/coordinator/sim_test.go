@@ -1,0 +1,191 @@
+package coordinator
+
+import (
+	"errors"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/globaltx/globaltx/gtx"
+)
+
+// world runs several machines over one log that loses acknowledgements and
+// lets appends land late. It remembers what anybody was told.
+type world struct {
+	t       *testing.T
+	rnd     *rand.Rand
+	log     [][]byte
+	leaders []*rig
+	late    []Append // sent, still on their way
+	writer  uint64
+	xids    []gtx.XID
+	told    map[gtx.XID]gtx.Status
+	heard   int // final answers
+}
+
+// note checks a final answer against all earlier ones (property S1, rule L8).
+func (w *world) note(x gtx.XID, st gtx.Status) {
+	w.t.Helper()
+	if st == gtx.Pending {
+		return
+	}
+	w.heard++
+	if old, ok := w.told[x]; ok && old != st {
+		w.t.Fatalf("%s was %s and is now %s", x, old, st)
+	}
+	w.told[x] = st
+}
+
+func (w *world) collect(r *rig) {
+	for call, a := range r.replies {
+		if !a.XID.IsZero() && a.Err == nil && call.(string) != "register" {
+			w.note(a.XID, a.Status)
+		}
+	}
+	clear(r.replies)
+	for _, p := range r.pushes {
+		w.note(p.XID, p.Status)
+		if p.Status == gtx.Committed && w.rnd.IntN(2) == 0 {
+			r.step(Ack{Call: "register", XID: p.XID, Resource: p.Resource})
+			clear(r.replies)
+		}
+	}
+	r.pushes = nil
+}
+
+// deliver moves the outstanding append of r one step, in one of the ways that a
+// network allows.
+func (w *world) deliver(r *rig) {
+	if r.append == nil {
+		return
+	}
+	a := *r.append
+	switch w.rnd.IntN(6) {
+	case 0: // lost on the way
+		r.append = nil
+		r.step(Unclear{})
+	case 1: // on its way for longer than its sender waits
+		w.late = append(w.late, a)
+		r.append = nil
+		r.step(Unclear{})
+	case 2: // stored, the answer is lost
+		r.store(a)
+		r.append = nil
+		r.step(Unclear{})
+	default:
+		r.append = nil
+		if r.store(a) {
+			r.step(Landed{Seq: uint64(len(w.log))})
+		} else {
+			r.step(Found{Body: w.log[a.Prev], At: r.now})
+		}
+	}
+}
+
+func (w *world) request(r *rig) {
+	if len(w.xids) == 0 || w.rnd.IntN(4) == 0 {
+		r.step(Begin{Call: "begin", Timeout: time.Duration(1+w.rnd.IntN(50)) * time.Second})
+		a := r.replies["begin"]
+		delete(r.replies, "begin")
+		if a.Err == nil {
+			w.xids = append(w.xids, a.XID)
+			r.step(Register{Call: "register", XID: a.XID, Ref: ref("a", 1)})
+			r.step(Register{Call: "register2", XID: a.XID, Ref: ref("b", 1)})
+			clear(r.replies)
+		}
+		return
+	}
+	x := w.xids[max(0, len(w.xids)-1-w.rnd.IntN(20))]
+	both := []gtx.BranchRef{ref("a", 1), ref("b", 1)}
+	switch w.rnd.IntN(10) {
+	case 0:
+		r.step(Rollback{Call: "rollback", XID: x})
+	case 1, 2, 3:
+		r.step(Outcome{Call: "outcome", XID: x})
+	case 4:
+		r.step(Register{Call: "register", XID: x, Ref: ref("a", 1)})
+	case 5:
+		r.step(Commit{Call: r.t.Name(), XID: x, Confirmed: both[:1]})
+	default:
+		r.calls++
+		call := "commit" + time.Duration(r.calls).String()
+		r.step(Commit{Call: call, XID: x, Confirmed: both})
+	}
+}
+
+// TestSimulation: whatever is lost, delayed or repeated, and however many
+// believe that they lead, nobody is told two outcomes of one transaction, and
+// what was told is what the log says (rules L1 to L8, B3, C2, C3).
+func TestSimulation(t *testing.T) {
+	for seed := range uint64(300) {
+		w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), told: map[gtx.XID]gtx.Status{}}
+		for step := range 600 {
+			if len(w.leaders) == 0 || w.rnd.IntN(60) == 0 {
+				w.writer++
+				w.leaders = append(w.leaders, follow(t, &w.log, w.writer, some))
+			}
+			i := w.rnd.IntN(len(w.leaders))
+			r := w.leaders[i]
+			switch n := w.rnd.IntN(100); {
+			case n == 0: // crash
+				w.leaders = append(w.leaders[:i], w.leaders[i+1:]...)
+				continue
+			case n < 40:
+				w.deliver(r)
+			case n < 45 && len(w.late) > 0:
+				j := w.rnd.IntN(len(w.late))
+				r.store(w.late[j])
+				w.late = append(w.late[:j], w.late[j+1:]...)
+			case n < 60:
+				r.now = r.now.Add(time.Duration(w.rnd.IntN(2000)) * time.Millisecond)
+				r.step(Tick{})
+			default:
+				w.request(r)
+			}
+			w.collect(r)
+			if r.down != nil {
+				if !errors.Is(r.down, ErrFenced) {
+					t.Fatalf("seed %d step %d: stepped down: %v", seed, step, r.down)
+				}
+				w.leaders = append(w.leaders[:i], w.leaders[i+1:]...)
+			}
+			if t.Failed() {
+				t.Fatalf("seed %d step %d", seed, step)
+			}
+		}
+		w.writer++
+		last := lead(t, &w.log, w.writer, some)
+		for x := range w.told {
+			w.note(x, last.outcome(x))
+		}
+		if w.heard == 0 {
+			t.Fatalf("seed %d: nobody was told anything", seed)
+		}
+	}
+}
+
+func BenchmarkBeginRegisterCommit(b *testing.B) {
+	m, err := New(Config{}, 1, testLog)
+	if err != nil {
+		b.Fatal(err)
+	}
+	actions, err := m.Campaign()
+	if err != nil {
+		b.Fatal(err)
+	}
+	seq := actions[0].(Append).Prev + 1
+	m.Step(start, Landed{Seq: seq})
+	refs := []gtx.BranchRef{ref("a", 1), ref("b", 1)}
+	b.ReportAllocs()
+	for b.Loop() {
+		x := m.Step(start, Begin{})[0].(Reply).XID
+		for _, r := range refs {
+			m.Step(start, Register{XID: x, Ref: r})
+		}
+		m.Step(start, Commit{XID: x, Confirmed: refs})
+		seq++
+		m.Step(start, Landed{Seq: seq})
+		m.Step(start, Ack{XID: x, Resource: "a"})
+		m.Step(start, Ack{XID: x, Resource: "b"})
+	}
+}

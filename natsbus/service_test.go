@@ -1,0 +1,186 @@
+package natsbus_test
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/gtx/coordinator"
+	"github.com/globaltx/globaltx/natsbus"
+)
+
+// natsServer runs a server of its own on a free loopback port.
+func natsServer(t *testing.T) (url string) {
+	t.Helper()
+	srv, err := server.NewServer(&server.Options{
+		JetStream: true, StoreDir: t.TempDir(), SyncAlways: true,
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go srv.Start()
+	t.Cleanup(func() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	})
+	if !srv.ReadyForConnections(20 * time.Second) {
+		t.Fatal("server is not ready")
+	}
+	return srv.ClientURL()
+}
+
+func serviceConfig(url string) natsbus.ServiceConfig {
+	return natsbus.ServiceConfig{
+		URL: url, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Coordinator: coordinator.Config{PushMin: 50 * time.Millisecond, DoneDelay: time.Millisecond},
+	}
+}
+
+func service(t *testing.T, url string) *natsbus.Service {
+	t.Helper()
+	s, err := natsbus.Serve(testContext(t), serviceConfig(url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	return s
+}
+
+func TestSecondServiceDeposesTheFirst(t *testing.T) {
+	url, ctx := natsServer(t), testContext(t)
+	first := service(t, url)
+	b, err := natsbus.Connect(ctx, natsbus.Config{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	ref := gtx.BranchRef{Resource: "r", Branch: 1}
+	committed, open := begin(t, b, ref), begin(t, b, ref)
+	st, err := b.Commit(ctx, committed, []gtx.BranchRef{ref}, nil)
+	wantStatus(t, "commit at the first", st, err, gtx.Committed)
+
+	second := service(t, url)
+	select {
+	case <-first.Done():
+	case <-time.After(20 * time.Second):
+		t.Fatal("the first has not stepped down")
+	}
+	if err := first.Err(); !errors.Is(err, coordinator.ErrFenced) {
+		t.Errorf("the first ended with %v", err)
+	}
+	for xid, want := range map[gtx.XID]gtx.Status{committed: gtx.Committed, open: gtx.Aborted} {
+		st, err := b.Outcome(ctx, xid)
+		wantStatus(t, "outcome at the second", st, err, want)
+	}
+	st, err = b.Commit(ctx, open, []gtx.BranchRef{ref}, nil)
+	wantStatus(t, "commit of an xid of the first", st, err, gtx.Aborted)
+	xid := begin(t, b, ref)
+	st, err = b.Commit(ctx, xid, []gtx.BranchRef{ref}, nil)
+	wantStatus(t, "commit at the second", st, err, gtx.Committed)
+	second.Stop()
+	second.Stop()
+	if err := second.Err(); err != nil {
+		t.Errorf("the second ended with %v", err)
+	}
+}
+
+func TestNoCoordinator(t *testing.T) {
+	_, err := natsbus.Connect(testContext(t), natsbus.Config{URL: natsServer(t), Timeout: 100 * time.Millisecond})
+	if !errors.Is(err, gtx.ErrUnavailable) || !errors.Is(err, nats.ErrNoResponders) {
+		t.Errorf("connect: %v", err)
+	}
+}
+
+func TestUnfitStreamIsRefused(t *testing.T) {
+	url, ctx := natsServer(t), testContext(t)
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "GTX_LOG", Subjects: []string{"gtx.log"}, DenyDelete: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := natsbus.Serve(ctx, serviceConfig(url)); err == nil || !strings.Contains(err.Error(), "discard must be new") {
+		t.Errorf("serve: %v", err)
+	}
+}
+
+func TestHoleInTheLogIsRefused(t *testing.T) {
+	url, ctx := natsServer(t), testContext(t)
+	service(t, url).Stop()
+	service(t, url).Stop()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(ctx, "GTX_LOG")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Purge(ctx, jetstream.WithPurgeSequence(2)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := natsbus.Serve(ctx, serviceConfig(url)); !errors.Is(err, coordinator.ErrGap) {
+		t.Errorf("serve with its head gone: %v", err)
+	}
+	if err := s.Purge(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := natsbus.Serve(ctx, serviceConfig(url)); !errors.Is(err, coordinator.ErrGap) {
+		t.Errorf("serve with everything gone: %v", err)
+	}
+}
+
+func TestGuestMayNotWriteTheLog(t *testing.T) {
+	host, ctx := embedded(t, t.TempDir(), natsbus.Listen("127.0.0.1:0")), testContext(t)
+	before, err := host.Stats(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	denied := make(chan error, 10)
+	nc, err := nats.Connect(host.URL(), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { denied <- err }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if err := nc.Publish("gtx.log", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	// A reply subject of its own choice must not make the coordinator write it.
+	if err := nc.PublishRequest("gtx.svc.stats", "gtx.log", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-denied:
+		if !errors.Is(err, nats.ErrPermissionViolation) {
+			t.Errorf("publish to the log: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("publish to the log was not refused")
+	}
+	xid := begin(t, host)
+	st, err := host.Commit(ctx, xid, nil, nil) // would be fenced by a foreign message
+	wantStatus(t, "commit", st, err, gtx.Committed)
+	if after, err := host.Stats(ctx); err != nil || after.LogSeq < before.LogSeq+1 || after.LogSeq > before.LogSeq+2 {
+		t.Errorf("log at %d, before at %d, %v", after.LogSeq, before.LogSeq, err)
+	}
+}

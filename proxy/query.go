@@ -1,0 +1,64 @@
+package proxy
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// query runs catalogue look-ups on a base connection (undo.Query).
+func (c *conn) query(ctx context.Context, text string, args ...any) ([][]string, error) {
+	named := make([]driver.NamedValue, len(args))
+	for i, a := range args {
+		v, err := driver.DefaultParameterConverter.ConvertValue(a)
+		if err != nil {
+			return nil, fmt.Errorf("convert catalogue argument: %w", err)
+		}
+		named[i] = driver.NamedValue{Ordinal: i + 1, Value: v}
+	}
+	q, ok := c.base.(driver.QueryerContext)
+	if !ok {
+		return nil, fmt.Errorf("query catalogue: %T cannot query without preparing", c.base)
+	}
+	rows, err := q.QueryContext(ctx, text, named)
+	if err != nil {
+		return nil, fmt.Errorf("query catalogue: %w", err)
+	}
+	out, err := readText(rows)
+	return out, errors.Join(err, rows.Close())
+}
+
+func readText(rows driver.Rows) ([][]string, error) {
+	dest := make([]driver.Value, len(rows.Columns()))
+	var out [][]string
+	for {
+		switch err := rows.Next(dest); {
+		case errors.Is(err, io.EOF):
+			return out, nil
+		case err != nil:
+			return nil, fmt.Errorf("read catalogue: %w", err)
+		}
+		line := make([]string, len(dest))
+		for i, v := range dest {
+			switch v := v.(type) {
+			case nil:
+			case []byte:
+				line[i] = string(v)
+			case time.Time:
+				line[i] = v.Format(time.RFC3339Nano)
+			default:
+				line[i] = fmt.Sprint(v)
+			}
+		}
+		out = append(out, line)
+	}
+}
+
+// result is what a captured statement returned.
+type result struct{ c *Captured }
+
+func (r result) RowsAffected() (int64, error) { return r.c.RowsAffected, nil }
+func (r result) LastInsertId() (int64, error) { return r.c.LastInsertID, r.c.LastInsertErr }
