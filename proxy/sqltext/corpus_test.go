@@ -40,8 +40,8 @@ var sessions = map[string]session{
 	"sqlite":              {"sqlite", SQLite, Mode{}},
 }
 
-// readCorpus reads a file of examples: a line "-- session ..." begins one, lines
-// that begin with "=> " or two spaces and a bar are the answer.
+// readCorpus reads a file of examples: a line "-- @session ..." begins one, the
+// text follows, and lines that begin with "=> " are the answer.
 func readCorpus(t testing.TB, file string) []example {
 	t.Helper()
 	b, err := os.ReadFile(file)

@@ -137,6 +137,9 @@ func (p *parser) row() ([]Value, *Refusal) {
 		if i == from {
 			return nil, rValuesForm
 		}
+		if p.danglingOperator(i - 1) {
+			return nil, rOperatorEnd
+		}
 		row = append(row, p.value(from, i))
 		if i == end {
 			p.i = end + 1

@@ -128,9 +128,15 @@ func (p *parser) whereReturning() *Refusal {
 		if p.word() == wCurrent && p.toks[p.i+1].word == wOf {
 			return rCurrentOf
 		}
+		from := p.i
 		body, r := p.body()
 		if r != nil {
 			return r
+		}
+		for i := from; i < p.i; i = p.skip(i) {
+			if p.is(i, tOp, ',') {
+				return rUnknownClause // no condition holds a list outside brackets
+			}
 		}
 		p.st.Where = body
 	}
@@ -160,6 +166,8 @@ func (p *parser) returning() *Refusal {
 }
 
 // body reads up to the next clause at this level and stands on its word.
+// A body may be put in front of other text, so it must not end in an operator:
+// MySQL reads the -- of "a=1--;" as two signs, but as a comment before a space.
 func (p *parser) body() (Span, *Refusal) {
 	from := p.i
 	for !p.at(tEnd) && !p.clauseAt(p.i) {
@@ -168,7 +176,16 @@ func (p *parser) body() (Span, *Refusal) {
 	if p.i == from {
 		return Span{}, rMissingClause
 	}
+	if p.danglingOperator(p.i - 1) {
+		return Span{}, rOperatorEnd
+	}
 	return p.span(from, p.i), nil
+}
+
+// danglingOperator tells whether a part may not end at token i. A star ends
+// RETURNING *.
+func (p *parser) danglingOperator(i int) bool {
+	return p.toks[i].kind == tOp && p.toks[i].op != '*'
 }
 
 // clauseAt tells whether token i begins a clause. The FROM of IS DISTINCT FROM

@@ -115,5 +115,6 @@ var (
 	rClauseOrder    = refuse("clause-order", "a clause stands twice or out of order; quote the word if it is a name")
 	rUnknownClause  = refuse("clause", "a clause that does not belong to this statement is not captured; quote the word if it is a name")
 	rMissingClause  = refuse("empty-clause", "a clause has no content")
+	rOperatorEnd    = refuse("operator-end", "a clause or value ends in an operator")
 	rMissingAliasAs = refuse("alias", "an alias was not understood: write table AS alias")
 )
