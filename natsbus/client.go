@@ -242,6 +242,7 @@ func (b *Bus) call(ctx context.Context, op string, req request) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
 	defer cancel()
 	defer context.AfterFunc(b.ctx, cancel)()
+	var before error // of the last try that ctx did not end: the likely cause
 	for try := 0; ; try++ {
 		r, err := b.try(ctx, op, body)
 		again := err != nil && !errors.Is(err, ErrClosed)
@@ -250,7 +251,11 @@ func (b *Bus) call(ctx context.Context, op string, req request) (reply, error) {
 			again = r.Code == codeNotLeader || op == opCommit && r.Code == codeOK && r.Status == gtx.Pending
 		}
 		if again && pause(ctx, 10*time.Millisecond, 250*time.Millisecond, try) {
+			before = err
 			continue
+		}
+		if again && err != nil && before != nil && ctx.Err() != nil {
+			err = fmt.Errorf("%w, and before that: %w", err, before)
 		}
 		if b.ctx.Err() != nil && again {
 			err = ErrClosed

@@ -120,7 +120,7 @@ func (l *decisionLog) load(ctx context.Context, m *coordinator.Machine) error {
 	defer func() { _ = l.stream.DeleteConsumer(context.WithoutCancel(ctx), cons.CachedInfo().Name) }()
 	next := uint64(1)
 	for next <= info.State.LastSeq {
-		batch, err := cons.Fetch(256, jetstream.FetchMaxWait(2*time.Second))
+		batch, err := cons.Fetch(int(min(256, info.State.LastSeq-next+1)), jetstream.FetchMaxWait(2*time.Second))
 		if err != nil {
 			return fmt.Errorf("read decision log at %d: %w", next, err)
 		}

@@ -66,7 +66,7 @@ type Service struct {
 	ready  chan struct{}           // closed when leading
 	stops  chan struct{}           // closed by Stop
 	done   chan struct{}           // closed when the service has ended
-	epoch  atomic.Uint64          // once leading
+	epoch  atomic.Uint64           // once leading
 	once   sync.Once
 	wg     sync.WaitGroup
 	err    error // valid after done

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -97,6 +98,7 @@ func (w *world) request(r *rig) {
 	}
 	x := w.xids[max(0, len(w.xids)-1-w.rnd.IntN(20))]
 	both := []gtx.BranchRef{ref("a", 1), ref("b", 1)}
+	call := fmt.Sprint("commit", r.call())
 	switch w.rnd.IntN(10) {
 	case 0:
 		r.step(Rollback{Call: "rollback", XID: x})
@@ -105,10 +107,8 @@ func (w *world) request(r *rig) {
 	case 4:
 		r.step(Register{Call: "register", XID: x, Ref: ref("a", 1)})
 	case 5:
-		r.step(Commit{Call: r.t.Name(), XID: x, Confirmed: both[:1]})
+		r.step(Commit{Call: call, XID: x, Confirmed: both[:1]})
 	default:
-		r.calls++
-		call := "commit" + time.Duration(r.calls).String()
 		r.step(Commit{Call: call, XID: x, Confirmed: both})
 	}
 }

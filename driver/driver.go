@@ -1,0 +1,101 @@
+// Package driver opens databases for global transactions. It wraps a base
+// database/sql driver: its connections go through package proxy, and as long as
+// the sql.DB is open the database's share of phase two is served from here.
+//
+// Programs import driver/mysql, driver/postgres or driver/sqlite for their names;
+// this package is for drivers beyond those.
+package driver
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/globaltx/globaltx/proxy"
+)
+
+// Base is a base driver made ready for one DSN.
+type Base struct {
+	Dialect proxy.Dialect
+	// Connector opens the connections that the program uses.
+	Connector driver.Connector
+	// Resolver opens the connections for phase two: the same database and user,
+	// affected rows counting matched rows. Nil: as Connector.
+	Resolver driver.Connector
+	// Skip: see proxy.Config.
+	Skip func(query string, args int) bool
+	// Refuse, if not nil, is why this DSN cannot take part in a global transaction
+	// (a database in memory, say). Outside one it works.
+	Refuse error
+	// Params are the gtx_ parameters of the DSN.
+	Params map[string]string
+}
+
+// Opener makes a Base from a DSN. Its errors must not show a password.
+type Opener func(dsn string) (Base, error)
+
+// Register makes a driver known to sql.Open under name. Call it from init.
+func Register(name string, open Opener) { sql.Register(name, &wrapped{open: open}) }
+
+// Wrap gives the driver that Register registers.
+func Wrap(open Opener) driver.Driver { return &wrapped{open: open} }
+
+type wrapped struct{ open Opener }
+
+var _ driver.DriverContext = (*wrapped)(nil)
+
+// Open is for callers that know nothing of connectors: the connection's database
+// is served until the connection closes.
+func (w *wrapped) Open(dsn string) (driver.Conn, error) {
+	c, err := w.OpenConnector(dsn)
+	if err != nil {
+		return nil, err
+	}
+	return c.Connect(context.Background())
+}
+
+func (w *wrapped) OpenConnector(dsn string) (driver.Connector, error) {
+	base, err := w.open(dsn)
+	if err != nil {
+		return nil, err
+	}
+	s, err := parseSettings(base.Params)
+	if err != nil {
+		return nil, err
+	}
+	return newConnector(w, base, s), nil
+}
+
+// settings are the gtx_ parameters of a DSN.
+type settings struct {
+	lockWait     time.Duration // gtx_lock_wait, default 5s
+	scanInterval time.Duration // gtx_scan_interval, default 2s
+	logger       *slog.Logger
+}
+
+var known = []string{"gtx_lock_wait", "gtx_scan_interval"}
+
+func parseSettings(params map[string]string) (settings, error) {
+	s := settings{lockWait: 5 * time.Second, scanInterval: 2 * time.Second, logger: slog.Default()}
+	for name, text := range params {
+		if !slices.Contains(known, name) {
+			return s, fmt.Errorf("open database: unknown DSN parameter %q: known are %s", name, strings.Join(known, ", "))
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil || d <= 0 {
+			return s, fmt.Errorf("open database: DSN parameter %s=%q: want a positive duration such as 500ms", name, text)
+		}
+		switch name {
+		case "gtx_lock_wait":
+			s.lockWait = d
+		case "gtx_scan_interval":
+			s.scanInterval = d
+		}
+	}
+	return s, nil
+}

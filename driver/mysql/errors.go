@@ -1,0 +1,126 @@
+package mysql
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/undo"
+)
+
+// Numbers of the server's error message reference.
+const (
+	errAccessDenied    = 1044
+	errServerShutdown  = 1053
+	errDuplicate       = 1062
+	errTableAccess     = 1142
+	errColumnAccess    = 1143
+	errNoTable         = 1146
+	errNetRead         = 1158
+	errNetReadTimeout  = 1159
+	errNetWrite        = 1160
+	errNetWriteTimeout = 1161
+	errLockTimeout     = 1205
+	errDeadlock        = 1213
+	errSpecificAccess  = 1227
+	errSubqueryRows    = 1242
+	errWrongValue      = 1366
+	errDuplicateName   = 1586
+	errCheckread       = 1020 // MariaDB with innodb_snapshot_isolation
+	errKilled          = 1927 // MariaDB: connection was killed
+	errNoWait          = 3572
+	errIdle            = 4031 // MySQL: disconnected because of inactivity
+)
+
+// Classify sorts err by the server's number, and by what a broken connection
+// leaves. A cancelled context is Lost: go-sql-driver closes the connection then
+// and the server may go on with what it was sent.
+func (Dialect) Classify(err error) undo.ErrorClass {
+	if err == nil {
+		return undo.Other
+	}
+	var my *mysql.MySQLError
+	if errors.As(err, &my) {
+		return classOf(my.Number)
+	}
+	var op net.Error
+	switch {
+	case errors.Is(err, driver.ErrBadConn), errors.Is(err, mysql.ErrInvalidConn), errors.Is(err, mysql.ErrMalformPkt),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
+		errors.As(err, &op):
+		return undo.Lost
+	}
+	return undo.Other
+}
+
+func classOf(number uint16) undo.ErrorClass {
+	switch number {
+	case errDuplicate, errDuplicateName:
+		return undo.Duplicate
+	case errLockTimeout, errDeadlock, errNoWait, errCheckread:
+		return undo.Conflict
+	case errNoTable:
+		return undo.NoTable
+	case errTableAccess, errColumnAccess, errAccessDenied, errSpecificAccess:
+		return undo.Denied
+	case errServerShutdown, errNetRead, errNetReadTimeout, errNetWrite, errNetWriteTimeout, errKilled, errIdle:
+		return undo.Lost
+	}
+	return undo.Other
+}
+
+// alarm is a text that the packet of a branch assigns to a number, so that the
+// server fails and repeats it: the only way to say why from inside a statement.
+// No other packet holds the same text.
+func alarm(b gtx.BranchID, what string) string {
+	return "gtx:" + strconv.FormatInt(int64(b), 10) + ":" + what
+}
+
+// What an alarm says.
+const (
+	alarmHeld  = "held:" // with the XID of the holder behind it
+	alarmDirty = "dirty"
+)
+
+// explain turns an error of the packet of r into what Capture promises. An
+// error of the user's own statement comes back unchanged.
+func explain(err error, r *packetError) error {
+	var my *mysql.MySQLError
+	switch {
+	case errors.Is(err, driver.ErrSkip):
+		return &gtx.UnsupportedError{
+			Code: "arguments", Reason: "the arguments cannot be written into the text of the statement: their number or a type is wrong, or they exceed max_allowed_packet",
+		}
+	case !errors.As(err, &my):
+		return err
+	case my.Number == errWrongValue:
+		if _, holder, ok := strings.Cut(my.Message, alarm(r.branch, alarmHeld)); ok {
+			holder, _, _ = strings.Cut(holder, "'")
+			return fmt.Errorf("row of %s is held by %s: %w", r.table, holder, gtx.ErrConflict)
+		}
+		if strings.Contains(my.Message, alarm(r.branch, alarmDirty)) {
+			return fmt.Errorf("row of %s differs from what this global transaction left there: %w", r.table, gtx.ErrDirty)
+		}
+	case my.Number == errSubqueryRows && r.counted:
+		return fmt.Errorf("not every inserted row of %s was found again by its key: %w", r.table, err)
+	case classOf(my.Number) == undo.Conflict:
+		return fmt.Errorf("%w: %w", gtx.ErrConflict, err)
+	}
+	return err
+}
+
+// packetError says whose packet failed.
+type packetError struct {
+	branch  gtx.BranchID
+	table   string
+	counted bool // the packet ends with a count
+}

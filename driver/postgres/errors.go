@@ -1,0 +1,57 @@
+package postgres
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/globaltx/globaltx/undo"
+)
+
+// Classify sorts err by its SQLSTATE, of lib/pq or of any other driver whose
+// errors have the method SQLState, and by what a broken connection leaves.
+func (Dialect) Classify(err error) undo.ErrorClass {
+	if err == nil {
+		return undo.Other
+	}
+	var state interface{ SQLState() string }
+	if errors.As(err, &state) {
+		return classOf(state.SQLState())
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return undo.Other // lib/pq has asked the server to cancel
+	}
+	var op net.Error
+	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		errors.As(err, &op) {
+		return undo.Lost
+	}
+	return undo.Other
+}
+
+// classOf reads appendix A of the PostgreSQL manual.
+func classOf(state string) undo.ErrorClass {
+	switch state {
+	case "23505": // unique_violation
+		return undo.Duplicate
+	case "40001", "40P01", "55P03": // serialization_failure, deadlock_detected, lock_not_available
+		return undo.Conflict
+	case "42P01": // undefined_table
+		return undo.NoTable
+	case "42501": // insufficient_privilege
+		return undo.Denied
+	case "57P01", "57P02", "57P03", "57P05": // shutdown, crash, not yet up, idle session ended
+		return undo.Lost
+	case "25P03", "25P04": // idle_in_transaction_session_timeout, transaction_timeout
+		return undo.Lost
+	}
+	if strings.HasPrefix(state, "08") { // connection_exception
+		return undo.Lost
+	}
+	return undo.Other
+}

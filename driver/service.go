@@ -1,0 +1,195 @@
+package driver
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/undo"
+)
+
+// service is the RM of one database in this process: it knows the database's
+// identity, serves decisions that the coordinator pushes and runs the scan for
+// leftovers.
+type service struct {
+	db       *sql.DB
+	dialect  undo.Dialect
+	refuse   error
+	set      settings
+	resolver *undo.Resolver
+
+	stop context.CancelFunc // ends background
+	done chan struct{}      // background has ended
+	old  sync.WaitGroup     // subscriptions being given up
+
+	// mu protects the following. It is never held over a call to the database.
+	mu     sync.Mutex
+	closed bool
+	id     gtx.ResourceID // "" until the tables are known to exist
+	coord  gtx.Coordinator
+	unsub  func()
+	// entering serialises the first look at the database.
+	entering chan struct{}
+}
+
+func newService(db *sql.DB, d undo.Dialect, refuse error, set settings) *service {
+	db.SetMaxOpenConns(4)
+	db.SetMaxIdleConns(2)
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &service{db: db, dialect: d, refuse: refuse, set: set, stop: cancel, done: make(chan struct{}), entering: make(chan struct{}, 1)}
+	if refuse != nil {
+		close(s.done)
+		return s
+	}
+	r, err := undo.NewResolver(undo.Config{
+		DB:           db,
+		Dialect:      d,
+		Coordinator:  s.coordinator,
+		ScanInterval: set.scanInterval,
+		Logger:       set.logger,
+	})
+	if err != nil {
+		s.refuse = err
+		close(s.done)
+		return s
+	}
+	s.resolver = r
+	go s.background(ctx)
+	return s
+}
+
+// background finds out whether an earlier process left tables here, so that its
+// leftovers are resolved even if this one never begins a global transaction. It
+// creates nothing, and ends as soon as the tables are known.
+func (s *service) background(ctx context.Context) {
+	defer close(s.done)
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 30*time.Second) {
+		if s.identity() != "" {
+			return
+		}
+		var id string
+		err := s.db.QueryRowContext(ctx, "SELECT id FROM gtx_resource").Scan(&id)
+		if err == nil && id != "" {
+			s.found(gtx.ResourceID(id))
+			return
+		}
+		if s.dialect.Classify(err) == undo.NoTable {
+			return // nothing was left; enter makes the tables when they are needed
+		}
+		t := time.NewTimer(pause + rand.N(pause))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		}
+	}
+}
+
+func (s *service) identity() gtx.ResourceID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.id
+}
+
+// found starts phase two for the database that has turned out to be id.
+func (s *service) found(id gtx.ResourceID) {
+	s.mu.Lock()
+	first := s.id == "" && !s.closed
+	if first {
+		s.id = id
+		// Under the lock, so that close cannot stop what is not started yet.
+		s.resolver.Start()
+	}
+	s.mu.Unlock()
+	if c := gtx.Default(); first && c != nil {
+		s.serve(c)
+	}
+}
+
+// enter makes the database ready for branches of tx (proxy.Config.Enter).
+func (s *service) enter(ctx context.Context, tx *gtx.Tx) (gtx.ResourceID, error) {
+	if s.refuse != nil {
+		return "", s.refuse
+	}
+	id := s.identity()
+	if id == "" {
+		select {
+		case s.entering <- struct{}{}:
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+		defer func() { <-s.entering }()
+		if id = s.identity(); id == "" {
+			var err error
+			if id, err = s.resolver.Migrate(ctx); err != nil {
+				return "", fmt.Errorf("prepare database for global transactions: %w", err)
+			}
+			s.found(id)
+		}
+	}
+	s.serve(tx.Coordinator())
+	return id, nil
+}
+
+// coordinator that the scan asks: the last one a transaction came from.
+func (s *service) coordinator() gtx.Coordinator {
+	s.mu.Lock()
+	c, id := s.coord, s.id
+	s.mu.Unlock()
+	if c == nil && id != "" {
+		if c = gtx.Default(); c != nil {
+			s.serve(c)
+		}
+	}
+	return c
+}
+
+// serve subscribes to the decisions of c, once.
+func (s *service) serve(c gtx.Coordinator) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.id == "" || s.coord == c {
+		return
+	}
+	unsub, err := c.Serve(s.id, s.resolver)
+	if err != nil {
+		// The scan finds what is not pushed.
+		s.set.logger.Warn("subscribe to decisions", "resource", string(s.id), "err", err)
+		return
+	}
+	old := s.unsub
+	s.coord, s.unsub = c, unsub
+	if old != nil {
+		s.old.Go(old) // waits for deliveries, which may need mu
+	}
+}
+
+func (s *service) settle(ctx context.Context, xid gtx.XID, b gtx.BranchID) (bool, error) {
+	return s.resolver.Settle(ctx, xid, b)
+}
+
+func (s *service) close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	unsub, started := s.unsub, s.id != ""
+	s.mu.Unlock()
+	s.stop()
+	<-s.done
+	if unsub != nil {
+		unsub()
+	}
+	s.old.Wait()
+	if started {
+		s.resolver.Stop()
+	}
+	return s.db.Close()
+}

@@ -1,0 +1,55 @@
+// Package sqlite registers "gtx-sqlite": modernc.org/sqlite with global
+// transactions, for tests, tools and demonstrations without a server.
+//
+//	import _ "github.com/globaltx/globaltx/driver/sqlite"
+//
+//	db, err := sql.Open("gtx-sqlite", "file:bank.db?gtx_lock_wait=2s")
+//
+// DSNs are those of modernc.org/sqlite. Parameters that begin with gtx_ stay
+// here:
+//
+//	gtx_lock_wait      how long a statement waits for another global transaction's row, default 5s
+//	gtx_scan_interval  how often leftovers are looked for, default 2s
+//
+// A database in memory is seen by one connection only, so it cannot take part in
+// global transactions.
+package sqlite
+
+import (
+	"context"
+	sqldriver "database/sql/driver"
+	"strings"
+
+	"modernc.org/sqlite"
+
+	"github.com/globaltx/globaltx/driver"
+	"github.com/globaltx/globaltx/gtx"
+)
+
+func init() { driver.Register("gtx-sqlite", Open) }
+
+// Open makes the base of a modernc.org/sqlite DSN for driver.Wrap.
+func Open(dsn string) (driver.Base, error) {
+	base, params, err := SplitDSN(dsn)
+	if err != nil {
+		return driver.Base{}, err
+	}
+	b := driver.Base{Dialect: Dialect{}, Connector: connector{base}, Params: params}
+	if base == "" || strings.Contains(base, ":memory:") || strings.Contains(base, "mode=memory") {
+		b.Refuse = &gtx.UnsupportedError{
+			Code:   "memory",
+			Reason: "a SQLite database in memory is private to one connection, so its leftovers could not be found",
+			Hint:   "use a file",
+		}
+	}
+	return b, nil
+}
+
+// connector opens by DSN: the base driver has no connector of its own.
+type connector struct{ dsn string }
+
+func (c connector) Connect(context.Context) (sqldriver.Conn, error) {
+	return new(sqlite.Driver).Open(c.dsn)
+}
+
+func (c connector) Driver() sqldriver.Driver { return &sqlite.Driver{} }

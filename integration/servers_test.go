@@ -1,0 +1,128 @@
+package integration
+
+import (
+	"context"
+	"database/sql"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/internal/testserver"
+	"github.com/globaltx/globaltx/natsbus"
+)
+
+// server is a kind of database that the tests run on.
+type server struct {
+	name   string
+	driver string
+	dsn    func(t testing.TB) string // a fresh database
+}
+
+func servers() []server {
+	return []server{
+		{"sqlite", "gtx-sqlite", sqliteDSN},
+		{"mysql", "gtx-mysql", testserver.MySQL},
+		{"mariadb", "gtx-mysql", testserver.MariaDB},
+		{"postgres15", "gtx-postgres", testserver.Postgres15},
+		{"postgres18", "gtx-postgres", testserver.Postgres18},
+	}
+}
+
+func sqliteDSN(t testing.TB) string {
+	return "file:" + filepath.Join(t.TempDir(), "db.sqlite") + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)"
+}
+
+// onEach runs a test on every kind of server with an embedded coordinator.
+func onEach(t *testing.T, test func(t *testing.T, s server)) {
+	for _, s := range servers() {
+		t.Run(s.name, func(t *testing.T) { test(t, s) })
+	}
+}
+
+func embedded(t testing.TB) *natsbus.Bus {
+	t.Helper()
+	bus, err := natsbus.Embedded(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := bus.Close(); err != nil {
+			t.Errorf("close bus: %v", err)
+		}
+	})
+	return bus
+}
+
+// open opens a database and checks at the end that nothing was left in it.
+func open(t testing.TB, s server, dsn string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open(s.driver, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if !t.Failed() {
+			clean(t, db)
+		}
+		if n := db.Stats().InUse; n != 0 {
+			t.Errorf("%d connections leaked", n)
+		}
+		if err := db.Close(); err != nil {
+			t.Errorf("close database: %v", err)
+		}
+	})
+	return db
+}
+
+// clean waits until phase two has removed every header and undo row.
+func clean(t testing.TB, db *sql.DB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(gtx.Detach(context.Background()), 30*time.Second)
+	defer cancel()
+	for {
+		n, err := leftovers(ctx, db)
+		if err == nil && n == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Errorf("%d rows left in gtx_undo and gtx_branch (%v)", n, err)
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// leftovers counts what phase two has to remove. A database without the tables
+// has none.
+func leftovers(ctx context.Context, db *sql.DB) (int, error) {
+	n := 0
+	for _, table := range []string{"gtx_undo", "gtx_branch"} {
+		var k int
+		if err := db.QueryRowContext(ctx, "SELECT count(*) FROM "+table).Scan(&k); err != nil {
+			var one int
+			if db.QueryRowContext(ctx, "SELECT count(*) FROM gtx_resource").Scan(&one) != nil {
+				return 0, nil
+			}
+			return n, err
+		}
+		n += k
+	}
+	return n, nil
+}
+
+func mustExec(t testing.TB, db *sql.DB, text string, args ...any) {
+	t.Helper()
+	if _, err := db.ExecContext(context.Background(), text, args...); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+}
+
+// holder gives the n-th placeholder of the server.
+func (s server) holder(n int) string {
+	if s.driver == "gtx-postgres" {
+		return "$" + string(rune('0'+n))
+	}
+	return "?"
+}

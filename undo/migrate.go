@@ -1,0 +1,134 @@
+package undo
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/globaltx/globaltx/gtx"
+)
+
+// migrateTries bounds how often Migrate starts again. CREATE TABLE IF NOT EXISTS
+// fails in several ways when another session creates the same table.
+const migrateTries = 20
+
+// Migrate makes the tables where they are missing and gives the identity of the
+// database, made on the first call for it. Concurrent calls, also of several
+// processes, get the same answer. Where the tables exist no privilege to create
+// is needed; where it is missing the error holds the exact DDL.
+func (r *Resolver) Migrate(ctx context.Context) (gtx.ResourceID, error) {
+	var err error
+	for try := range migrateTries {
+		if try > 0 {
+			t := time.NewTimer(min(5*time.Millisecond<<try, 250*time.Millisecond))
+			select {
+			case <-ctx.Done():
+				t.Stop()
+				return "", errors.Join(ctx.Err(), err)
+			case <-t.C:
+			}
+		}
+		var id gtx.ResourceID
+		var again bool
+		if id, again, err = r.migrateOnce(ctx); err == nil {
+			r.mu.Lock()
+			r.id = id
+			r.mu.Unlock()
+			return id, nil
+		}
+		if r.cfg.Dialect.Classify(err) == Denied {
+			return "", fmt.Errorf("create the tables of globaltx: this user may not. Run `gtx migrate` with a user who may, or execute:\n\n%s;\n\nthe database said: %w",
+				strings.Join(r.cfg.Dialect.Schema(), ";\n"), err)
+		}
+		if !again || ctx.Err() != nil {
+			break
+		}
+	}
+	return "", err
+}
+
+// migrateOnce also tells whether an error may come from a race with another
+// session.
+func (r *Resolver) migrateOnce(ctx context.Context) (id gtx.ResourceID, again bool, err error) {
+	conn, err := r.cfg.DB.Conn(ctx)
+	if err != nil {
+		return "", false, fmt.Errorf("open connection to create tables: %w", err)
+	}
+	defer conn.Close()
+	missing := false
+	for _, table := range []string{"gtx_resource", "gtx_branch", "gtx_undo"} {
+		_, err := QueryDB(conn)(ctx, r.text("SELECT 1 FROM "+table+" WHERE 1 = 0"))
+		if class := r.cfg.Dialect.Classify(err); err != nil && class != NoTable {
+			return "", class == Conflict, fmt.Errorf("look for table %s: %w", table, err)
+		}
+		missing = missing || err != nil
+	}
+	if missing {
+		for _, ddl := range r.cfg.Dialect.Schema() {
+			if _, err := conn.ExecContext(ctx, ddl); err != nil {
+				return "", true, fmt.Errorf("create tables of globaltx: %w", err)
+			}
+		}
+	}
+	id, err = r.readID(ctx, conn)
+	if err != nil || id != "" {
+		return id, true, err
+	}
+	_, err = conn.ExecContext(ctx, r.text("INSERT INTO gtx_resource (one, id) VALUES (1, ?)"), newUUID())
+	if err != nil && r.cfg.Dialect.Classify(err) != Duplicate {
+		return "", true, fmt.Errorf("insert identity of the database: %w", err)
+	}
+	id, err = r.readID(ctx, conn)
+	if err == nil && id == "" {
+		err = errors.New("read identity of the database: gtx_resource is empty")
+	}
+	return id, true, err
+}
+
+func (r *Resolver) readID(ctx context.Context, q interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+},
+) (gtx.ResourceID, error) {
+	lines, err := QueryDB(q)(ctx, r.text("SELECT id FROM gtx_resource WHERE one = 1"))
+	if err != nil {
+		return "", fmt.Errorf("read identity of the database: %w", err)
+	}
+	if len(lines) == 0 {
+		return "", nil
+	}
+	return gtx.ResourceID(lines[0][0]), nil
+}
+
+// resource gives the identity, read at most once.
+func (r *Resolver) resource(ctx context.Context) (gtx.ResourceID, error) {
+	r.mu.Lock()
+	id := r.id
+	r.mu.Unlock()
+	if id != "" {
+		return id, nil
+	}
+	id, err := r.readID(ctx, r.cfg.DB)
+	if err == nil && id == "" {
+		err = errors.New("read identity of the database: gtx_resource is empty")
+	}
+	if err != nil {
+		return "", err
+	}
+	r.mu.Lock()
+	r.id = id
+	r.mu.Unlock()
+	return id, nil
+}
+
+// newUUID makes a random UUID, version 4.
+func newUUID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

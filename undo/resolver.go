@@ -1,0 +1,190 @@
+package undo
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/globaltx/globaltx/gtx"
+)
+
+var _ gtx.Resolver = (*Resolver)(nil)
+
+// Config of a Resolver.
+type Config struct {
+	// DB opens connections of the base driver, in a small pool of its own, never
+	// through the wrapped driver. Affected rows must count matched rows.
+	DB      *sql.DB
+	Dialect Dialect
+	// Coordinator is asked by the scan. It may return nil: then the scan waits.
+	Coordinator func() gtx.Coordinator
+	// ScanInterval between two scans for leftovers. Zero: 2 s.
+	ScanInterval time.Duration
+	// LockWait bounds every wait in the database. Zero: 3 s. MySQL counts whole
+	// seconds, rounded up.
+	LockWait time.Duration
+	// Logger, nil: slog.Default.
+	Logger *slog.Logger
+}
+
+// Resolver ends the branches of one database: phase two of its RM. Any number of
+// Resolvers, in any number of processes, may serve one database. Safe for
+// concurrent use.
+type Resolver struct {
+	cfg Config
+
+	// Of the scan.
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	// mu protects the following.
+	mu      sync.Mutex
+	id      gtx.ResourceID
+	started bool
+	stopped bool
+	cursor  string          // the scan goes on after this xid
+	foreign map[string]bool // told once
+}
+
+// NewResolver checks cfg and fills its defaults. Nothing runs before Start.
+func NewResolver(cfg Config) (*Resolver, error) {
+	if cfg.DB == nil || cfg.Dialect == nil || cfg.Coordinator == nil {
+		return nil, errors.New("undo: Config needs DB, Dialect and Coordinator")
+	}
+	if cfg.ScanInterval <= 0 {
+		cfg.ScanInterval = 2 * time.Second
+	}
+	if cfg.LockWait <= 0 {
+		cfg.LockWait = 3 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &Resolver{cfg: cfg, done: make(chan struct{}), foreign: map[string]bool{}}, nil
+}
+
+// Resolve ends what is left of a decided XID in one local transaction (rules P2
+// and P3). It is idempotent. The error wraps gtx.ErrDirty when a row is not what
+// the XID left there, or cannot be restored any more: then nothing was changed,
+// and the rows stay locked (rule P8). Any other error means: try again.
+func (r *Resolver) Resolve(ctx context.Context, res gtx.Resolution) error {
+	switch res.Status {
+	case gtx.Committed:
+		return r.commit(ctx, res.XID)
+	case gtx.Aborted:
+		return r.abort(ctx, res.XID, res.Branches)
+	default:
+		return fmt.Errorf("resolve %s: status %s is no decision", res.XID, res.Status)
+	}
+}
+
+// commit forgets the images (rule P2). It waits for headers that another resolver
+// has locked: skipping them would acknowledge what is not done.
+func (r *Resolver) commit(ctx context.Context, xid gtx.XID) error {
+	err := r.inTx(ctx, false, true, func(t *localTx) error {
+		headers, err := t.headers(ctx, xid, true)
+		if err != nil {
+			return err
+		}
+		if r.cfg.Dialect.Name() == "mysql" {
+			// By full primary key only: a delete by xid takes gap locks (rule T6).
+			rows, err := t.query(ctx, r.text("SELECT tbl, keyh FROM gtx_undo WHERE xid = ? ORDER BY tbl, keyh"), xid.String())
+			if err != nil {
+				return fmt.Errorf("read undo rows: %w", err)
+			}
+			keys := make([]Row, len(rows))
+			for i, l := range rows {
+				keys[i] = Row{Table: l[0], KeyHash: l[1]}
+			}
+			if err := t.deleteUndo(ctx, xid, keys); err != nil {
+				return err
+			}
+		} else if _, err := t.exec(ctx, r.text("DELETE FROM gtx_undo WHERE xid = ?"), xid.String()); err != nil {
+			return fmt.Errorf("delete undo rows: %w", err)
+		}
+		return t.deleteHeaders(ctx, xid, headers)
+	})
+	if err != nil {
+		return fmt.Errorf("resolve %s as committed: %w", xid, err)
+	}
+	return nil
+}
+
+// headers gives the visible branches of xid in ascending order.
+func (t *localTx) headers(ctx context.Context, xid gtx.XID, lock bool) ([]gtx.BranchID, error) {
+	text := "SELECT branch FROM gtx_branch WHERE xid = ? ORDER BY branch"
+	if lock {
+		text += t.r.forUpdate()
+	}
+	lines, err := t.query(ctx, t.r.text(text), xid.String())
+	if err != nil {
+		return nil, fmt.Errorf("read branch headers: %w", err)
+	}
+	out := make([]gtx.BranchID, len(lines))
+	for i, l := range lines {
+		n, err := strconv.ParseInt(l[0], 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("read branch headers: %w", err)
+		}
+		out[i] = gtx.BranchID(n)
+	}
+	return out, nil
+}
+
+func (t *localTx) deleteHeaders(ctx context.Context, xid gtx.XID, branches []gtx.BranchID) error {
+	for _, b := range branches {
+		if _, err := t.exec(ctx, t.r.text("DELETE FROM gtx_branch WHERE xid = ? AND branch = ?"), xid.String(), int64(b)); err != nil {
+			return fmt.Errorf("delete branch header: %w", err)
+		}
+	}
+	return nil
+}
+
+// deleteUndo deletes undo rows by primary key and owner: by key alone it could be
+// the next owner's row (rule P2).
+func (t *localTx) deleteUndo(ctx context.Context, xid gtx.XID, rows []Row) error {
+	const one = "(tbl = ? AND keyh = ? AND xid = ?)"
+	for batch := range slices.Chunk(rows, 100) {
+		text := "DELETE FROM gtx_undo WHERE " + one
+		args := []any{batch[0].Table, batch[0].KeyHash, xid.String()}
+		for _, row := range batch[1:] {
+			text += " OR " + one
+			args = append(args, row.Table, row.KeyHash, xid.String())
+		}
+		if _, err := t.exec(ctx, t.r.text(text), args...); err != nil {
+			return fmt.Errorf("delete undo rows: %w", err)
+		}
+	}
+	return nil
+}
+
+// Settle tells whether a branch whose COMMIT got no answer has committed (rule
+// T5). It inserts the key of its header, which waits for a local transaction that
+// is still open. False means dead: it has not committed and never will, or it has
+// been undone already. An error means that it is still unknown.
+func (r *Resolver) Settle(ctx context.Context, xid gtx.XID, branch gtx.BranchID) (confirmed bool, err error) {
+	err = r.inTx(ctx, false, false, func(t *localTx) error {
+		_, err := t.exec(ctx, r.text(insertHeader), headerArgs(xid, branch)...)
+		if err != nil && r.cfg.Dialect.Classify(err) == Duplicate {
+			confirmed = true
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("settle branch %d of %s: %w", branch, xid, err)
+	}
+	return confirmed, nil
+}
+
+const insertHeader = "INSERT INTO gtx_branch (xid, branch, mode, state, created) VALUES (?, ?, ?, ?, ?)"
+
+func headerArgs(xid gtx.XID, b gtx.BranchID) []any {
+	return []any{xid.String(), int64(b), ModeAT, StateOpen, time.Now().UnixMicro()}
+}

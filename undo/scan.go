@@ -1,0 +1,175 @@
+package undo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/globaltx/globaltx/gtx"
+)
+
+// scanLimit is how many XIDs one pass looks at. The next pass goes on behind.
+const scanLimit = 1000
+
+// Start begins to scan for leftovers, now and at every ScanInterval (rule P6). It
+// may be called again, and after Stop, without effect.
+func (r *Resolver) Start() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.started || r.stopped {
+		return
+	}
+	r.started = true
+	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel = cancel
+	go r.scanLoop(ctx)
+}
+
+// Stop ends the scan and waits for it. It may be called twice, and without Start.
+func (r *Resolver) Stop() {
+	r.mu.Lock()
+	r.stopped = true
+	started, cancel := r.started, r.cancel
+	r.mu.Unlock()
+	if started {
+		cancel()
+		<-r.done
+	}
+}
+
+func (r *Resolver) scanLoop(ctx context.Context) {
+	defer close(r.done)
+	tick := time.NewTicker(r.cfg.ScanInterval)
+	defer tick.Stop()
+	told := ""
+	for {
+		_, err := r.Scan(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		// A stuck transaction says the same at every pass: once is enough.
+		text := ""
+		if err != nil {
+			text = err.Error()
+		}
+		if text != told && text != "" {
+			r.cfg.Logger.Warn("scan for leftovers", "err", err)
+		}
+		told = text
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// Scan is one pass: it asks the coordinator for the fate of the XIDs that have a
+// visible header or undo row, and resolves the decided ones. left counts those
+// that it looked at and that are still there: undecided, not known to this
+// coordinator, or not resolved, with the reasons in err.
+func (r *Resolver) Scan(ctx context.Context) (left int, err error) {
+	c := r.cfg.Coordinator()
+	xids, err := r.leftovers(ctx)
+	if err != nil || len(xids) == 0 {
+		return 0, err
+	}
+	if c == nil {
+		return len(xids), nil
+	}
+	id, err := r.resource(ctx)
+	if err != nil {
+		return len(xids), err
+	}
+	var errs []error
+	for i, text := range xids {
+		if err := ctx.Err(); err != nil {
+			return left + len(xids) - i, err
+		}
+		done, err := r.scanOne(ctx, c, id, text)
+		if !done {
+			left++
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if errors.Is(err, gtx.ErrUnavailable) {
+			left += len(xids) - i - 1 // the others would get the same silence
+			break
+		}
+	}
+	return left, errors.Join(errs...)
+}
+
+// scanOne asks for one XID and acts on the answer. What it knows from the scan is
+// only that something is there: Resolve reads in its own transaction (rule P5).
+func (r *Resolver) scanOne(ctx context.Context, c gtx.Coordinator, id gtx.ResourceID, text string) (done bool, err error) {
+	xid, err := gtx.ParseXID(text)
+	if err != nil {
+		r.tellForeign(text, err)
+		return false, nil
+	}
+	status, err := c.Outcome(ctx, xid)
+	switch {
+	case errors.Is(err, gtx.ErrUnavailable):
+		return false, fmt.Errorf("ask for the outcome of %s: %w", xid, err)
+	case err != nil:
+		// Another log's XID gets an error, never "aborted" (rule I1).
+		r.tellForeign(text, err)
+		return false, nil
+	case status == gtx.Expired:
+		r.tellForeign(text, gtx.ErrExpired)
+		return false, nil
+	case status != gtx.Committed && status != gtx.Aborted:
+		return false, nil
+	}
+	if err := r.Resolve(ctx, gtx.Resolution{XID: xid, Status: status}); err != nil {
+		return false, err
+	}
+	if err := c.Acknowledge(ctx, xid, id); err != nil {
+		return true, fmt.Errorf("acknowledge %s: %w", xid, err)
+	}
+	return true, nil
+}
+
+// tellForeign logs once for each XID that it is left alone.
+func (r *Resolver) tellForeign(xid string, err error) {
+	r.mu.Lock()
+	known := r.foreign[xid]
+	if len(r.foreign) < 10*scanLimit {
+		r.foreign[xid] = true
+	}
+	r.mu.Unlock()
+	if !known {
+		r.cfg.Logger.Warn("leave undo rows of a transaction alone", "xid", xid, "err", err)
+	}
+}
+
+// leftovers gives the XIDs that are visible, at most scanLimit, those after the
+// last pass's first. A plain read: it sees committed headers only.
+func (r *Resolver) leftovers(ctx context.Context) ([]string, error) {
+	r.mu.Lock()
+	after := r.cursor
+	r.mu.Unlock()
+	text := fmt.Sprintf("SELECT xid FROM gtx_branch WHERE xid > ? UNION SELECT xid FROM gtx_undo WHERE xid > ? ORDER BY xid LIMIT %d", scanLimit)
+	lines, err := QueryDB(r.cfg.DB)(ctx, r.text(text), after, after)
+	if err == nil && len(lines) == 0 && after != "" {
+		lines, err = QueryDB(r.cfg.DB)(ctx, r.text(text), "", "")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("scan for leftovers: %w", err)
+	}
+	xids := make([]string, len(lines))
+	for i, l := range lines {
+		xids[i] = l[0]
+	}
+	next := ""
+	if len(xids) == scanLimit {
+		next = xids[len(xids)-1]
+	}
+	r.mu.Lock()
+	r.cursor = next
+	r.mu.Unlock()
+	return xids, nil
+}
