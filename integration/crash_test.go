@@ -100,6 +100,10 @@ func (k *crashConn) BeginTx(ctx context.Context, opts sqldriver.TxOptions) (sqld
 	return &crashTx{Tx: tx, c: k.c, name: k.name}, nil
 }
 
+func (k *crashConn) PrepareContext(ctx context.Context, q string) (sqldriver.Stmt, error) {
+	return k.Conn.(sqldriver.ConnPrepareContext).PrepareContext(ctx, q)
+}
+
 func (k *crashConn) CheckNamedValue(nv *sqldriver.NamedValue) error {
 	if ch, ok := k.Conn.(sqldriver.NamedValueChecker); ok {
 		return ch.CheckNamedValue(nv)

@@ -91,8 +91,12 @@ func (b *branch) do(ctx context.Context, text string, args []driver.NamedValue, 
 		return false, nil, err
 	}
 	out, err = b.capture(ctx, &Capture{Table: t, Stmt: s, Args: args, WantRows: rows})
-	if err != nil || !auto {
+	if !auto {
 		return false, out, err
+	}
+	if err != nil {
+		// Also where it was refused before it ran: a base driver may have begun.
+		return false, nil, errors.Join(err, b.Rollback())
 	}
 	if err := b.Commit(); err != nil {
 		return false, nil, err

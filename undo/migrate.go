@@ -59,24 +59,16 @@ func (r *Resolver) migrateOnce(ctx context.Context) (id gtx.ResourceID, again bo
 		return "", false, fmt.Errorf("open connection to create tables: %w", err)
 	}
 	defer conn.Close()
-	missing := false
-	for _, table := range []string{"gtx_resource", "gtx_branch", "gtx_undo"} {
-		_, err := QueryDB(conn)(ctx, r.text("SELECT 1 FROM "+table+" WHERE 1 = 0"))
-		if class := r.cfg.Dialect.Classify(err); err != nil && class != NoTable {
-			return "", class == Conflict, fmt.Errorf("look for table %s: %w", table, err)
-		}
-		missing = missing || err != nil
-	}
-	if missing {
-		for _, ddl := range r.cfg.Dialect.Schema() {
-			if _, err := conn.ExecContext(ctx, ddl); err != nil {
-				return "", true, fmt.Errorf("create tables of globaltx: %w", err)
-			}
-		}
-	}
+	// The identity is written last: where it stands everything else does, too. A
+	// process may have died between any two of the statements.
 	id, err = r.readID(ctx, conn)
-	if err != nil || id != "" {
-		return id, true, err
+	if err != nil && r.cfg.Dialect.Classify(err) != NoTable || id != "" {
+		return id, r.cfg.Dialect.Classify(err) == Conflict, err
+	}
+	for _, ddl := range r.cfg.Dialect.Schema() {
+		if _, err := conn.ExecContext(ctx, ddl); err != nil && !r.made(ctx, conn, err) {
+			return "", true, fmt.Errorf("create tables of globaltx: %w", err)
+		}
 	}
 	_, err = conn.ExecContext(ctx, r.text("INSERT INTO gtx_resource (one, id) VALUES (1, ?)"), newUUID())
 	if err != nil && r.cfg.Dialect.Classify(err) != Duplicate {
@@ -87,6 +79,20 @@ func (r *Resolver) migrateOnce(ctx context.Context) (id gtx.ResourceID, again bo
 		err = errors.New("read identity of the database: gtx_resource is empty")
 	}
 	return id, true, err
+}
+
+// made reports whether DDL was denied for tables that somebody has made already:
+// MySQL wants the privilege even where IF NOT EXISTS has nothing to do.
+func (r *Resolver) made(ctx context.Context, conn *sql.Conn, err error) bool {
+	if r.cfg.Dialect.Name() != "mysql" || r.cfg.Dialect.Classify(err) != Denied {
+		return false
+	}
+	for _, table := range []string{"gtx_resource", "gtx_branch", "gtx_undo"} {
+		if _, err := QueryDB(conn)(ctx, "SELECT 1 FROM "+table+" WHERE 1 = 0"); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *Resolver) readID(ctx context.Context, q interface {

@@ -119,8 +119,9 @@ func (r *Resolver) scanOne(ctx context.Context, c gtx.Coordinator, id gtx.Resour
 		r.tellForeign(text, err)
 		return false, nil
 	case status == gtx.Expired:
-		r.tellForeign(text, gtx.ErrExpired)
-		return false, nil
+		// Everything that committed was acknowledged before it was forgotten, so
+		// what is still here belongs to an aborted one (rule G4).
+		status = gtx.Aborted
 	case status != gtx.Committed && status != gtx.Aborted:
 		return false, nil
 	}

@@ -69,22 +69,22 @@ func TestScan(t *testing.T) {
 	}
 	_, res := h.open(func() gtx.Coordinator { return c })
 	for range 2 {
-		if left, err := res.Scan(t.Context()); left != 3 || err != nil {
+		if left, err := res.Scan(t.Context()); left != 2 || err != nil {
 			t.Fatalf("left %d, %v", left, err)
 		}
 	}
-	if got := h.rows("SELECT * FROM account"); got != "[[1 0] [2 20] [3 0] [4 0] [5 0]]" {
+	if got := h.rows("SELECT * FROM account"); got != "[[1 0] [2 20] [3 0] [4 0] [5 50]]" {
 		t.Error(got)
 	}
-	if len(c.acked) != 2 {
+	if len(c.acked) != 3 {
 		t.Errorf("acknowledged %v", c.acked)
 	}
 	c.err[xid[3]] = fmt.Errorf("ask: %w", gtx.ErrUnavailable)
-	if left, err := res.Scan(t.Context()); left != 3 || !errors.Is(err, gtx.ErrUnavailable) {
+	if left, err := res.Scan(t.Context()); left != 2 || !errors.Is(err, gtx.ErrUnavailable) {
 		t.Errorf("left %d, %v", left, err)
 	}
 	clear(c.err)
-	for i := 3; i <= 5; i++ {
+	for i := 3; i <= 4; i++ {
 		c.set(xid[i], gtx.Aborted)
 	}
 	h.plain("UPDATE account SET n = 99 WHERE id = 3")

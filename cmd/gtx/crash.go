@@ -30,8 +30,8 @@ func (d *demo) crashes(ctx context.Context, stop <-chan struct{}) error {
 		return err
 	}
 	defer closePlain()
-	if err := plain.Create(ctx); err != nil {
-		return errors.Join(err, plain.Drop(ctx))
+	if err := d.create(ctx, plain); err != nil {
+		return err
 	}
 	outcomes := map[string]gtx.Status{}
 	var log uint64

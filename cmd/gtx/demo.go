@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -28,6 +29,7 @@ type demo struct {
 	dir      string // decision log, SQLite files
 	from, to target
 	name     string // prefix of the tables
+	begun    bool   // the tables are there: an error keeps everything for a look
 }
 
 func runDemo(ctx context.Context, args []string, std stdio) (err error) {
@@ -40,10 +42,10 @@ func runDemo(ctx context.Context, args []string, std stdio) (err error) {
 		return err
 	}
 	defer func() {
-		if err != nil && o.dir == "" {
+		if err != nil && d.begun {
 			fmt.Fprintf(std.err, "what the demo left is kept: directory %s, tables %s_*\n", d.dir, d.name)
 		} else if o.dir == "" {
-			err = os.RemoveAll(d.dir)
+			err = errors.Join(err, os.RemoveAll(d.dir))
 		}
 	}()
 	// The first signal stops new transfers, a second one the process.
@@ -114,10 +116,20 @@ func (d *demo) openBank(global bool) (b *bank.Bank, closeAll func(), err error) 
 	return b, closeAll, err
 }
 
+func (d *demo) create(ctx context.Context, b *bank.Bank) error {
+	if err := b.Create(ctx); err != nil {
+		_ = b.Drop(ctx) // where it fails, too, there is nothing to drop
+		return err
+	}
+	d.begun = true
+	return nil
+}
+
 // openBus starts the coordinator and makes it the default, which is how phase
 // two finds it for leftovers of an earlier process.
 func (d *demo) openBus(ctx context.Context) (*natsbus.Bus, func(), error) {
-	bus, err := natsbus.Embedded(ctx, filepath.Join(d.dir, "decisions"))
+	logger := slog.New(slog.NewTextHandler(d.std.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	bus, err := natsbus.Embedded(ctx, filepath.Join(d.dir, "decisions"), natsbus.WithLogger(logger))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -142,8 +154,8 @@ func (d *demo) transfersOnce(ctx context.Context, stop <-chan struct{}) error {
 		return err
 	}
 	defer closeBank()
-	if err := b.Create(ctx); err != nil {
-		return errors.Join(err, b.Drop(ctx))
+	if err := d.create(ctx, b); err != nil {
+		return err
 	}
 
 	var tally bank.Tally

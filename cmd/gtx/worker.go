@@ -69,14 +69,14 @@ func runWorker(ctx context.Context, _ []string, std stdio) error {
 		_, _ = io.Copy(io.Discard, std.in)
 		os.Exit(exitError)
 	}()
-	if err := work(ctx, order, tell); err != nil {
+	if err := work(ctx, order, std, tell); err != nil {
 		tell(workerNews{Problem: err.Error()})
 	}
 	return nil
 }
 
-func work(ctx context.Context, order workerOrder, tell func(workerNews)) error {
-	d, err := order.demo()
+func work(ctx context.Context, order workerOrder, std stdio, tell func(workerNews)) error {
+	d, err := order.demo(std)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func work(ctx context.Context, order workerOrder, tell func(workerNews)) error {
 }
 
 // demo gives what the parent's demo looks like from here.
-func (o workerOrder) demo() (*demo, error) {
+func (o workerOrder) demo(std stdio) (*demo, error) {
 	from, err := parseTarget(o.From)
 	if err != nil {
 		return nil, err
@@ -126,5 +126,5 @@ func (o workerOrder) demo() (*demo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &demo{demoOptions: demoOptions{workers: o.Workers, accounts: o.Accounts}, dir: o.Dir, name: o.Name, from: from, to: to}, nil
+	return &demo{std: std, demoOptions: demoOptions{workers: o.Workers, accounts: o.Accounts}, dir: o.Dir, name: o.Name, from: from, to: to}, nil
 }

@@ -72,9 +72,15 @@ func keyImage(ref string, t *undo.Table) string {
 	return "JSON_ARRAY(" + strings.Join(e, ",") + ")"
 }
 
-// digest of an image. The character set is named because the one of the
+// digest of an image. Its character set is named because the one of the
 // connection may be too small for what a JSON value holds.
-func digest(image string) string { return "SHA2(CONVERT(" + image + " USING utf8mb4),256)" }
+func digest(image string) string { return hash("CONVERT(" + image + " USING utf8mb4)") }
+
+// hash gives a hash in the character set of gtx_undo's columns: without it
+// MariaDB does not compare, and no server uses the index.
+func hash(expr string) string {
+	return "CONVERT(SHA2(" + expr + ",256) USING ascii) COLLATE ascii_bin"
+}
 
 func isKey(t *undo.Table, col int) bool {
 	for _, k := range t.Key {
@@ -174,8 +180,7 @@ func matches(ref, undoRef string, t *undo.Table) string {
 
 // keyHash gives the hash of a row's key: equal for two keys exactly when the
 // primary key calls them equal, so strings go through the weights of their
-// collation. The character set is that of gtx_undo.keyh, so that its index
-// serves.
+// collation.
 func keyHash(ref string, t *undo.Table) string {
 	p := make([]string, 0, len(t.Key))
 	for _, k := range t.Key {
@@ -191,7 +196,7 @@ func keyHash(ref string, t *undo.Table) string {
 			p = append(p, encode(ref, c))
 		}
 	}
-	return "CONVERT(SHA2(CONCAT_WS('|'," + strings.Join(p, ",") + "),256) USING ascii) COLLATE ascii_bin"
+	return hash("CONCAT_WS('|'," + strings.Join(p, ",") + ")")
 }
 
 func atoi(s string) int {

@@ -322,7 +322,7 @@ func TestBeforeImageUnderRacingWriters(t *testing.T) {
 		})
 	}
 	captured, text := 0, "UPDATE r SET ver = ver + 1 WHERE grp = 1 RETURNING id, ver"
-	for i := range 300 {
+	for i := range 120 {
 		br := b.begin(uint64(i + 1))
 		got, err := br.capture(true, text)
 		if errors.Is(err, gtx.ErrConflict) { // a deadlock with a writer

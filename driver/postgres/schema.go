@@ -25,12 +25,12 @@ const (
 func (Dialect) Schema() []string {
 	return []string{
 		ifMissing("to_regclass('"+schemaName+".gtx_resource')",
-			`CREATE TABLE `+schemaName+`.gtx_resource (
+			`CREATE TABLE IF NOT EXISTS `+schemaName+`.gtx_resource (
 	one smallint PRIMARY KEY CHECK (one = 1),
 	id text NOT NULL
 )`),
 		ifMissing("to_regclass('"+tableBranch+"')",
-			`CREATE TABLE `+tableBranch+` (
+			`CREATE TABLE IF NOT EXISTS `+tableBranch+` (
 	xid text COLLATE "C" NOT NULL,
 	branch bigint NOT NULL,
 	mode smallint NOT NULL,
@@ -40,7 +40,7 @@ func (Dialect) Schema() []string {
 	PRIMARY KEY (xid, branch)
 )`),
 		ifMissing("to_regclass('"+tableUndo+"')",
-			`CREATE TABLE `+tableUndo+` (
+			`CREATE TABLE IF NOT EXISTS `+tableUndo+` (
 	tbl text COLLATE "C" NOT NULL,
 	keyh text COLLATE "C" NOT NULL,
 	xid text COLLATE "C" NOT NULL,
@@ -53,9 +53,9 @@ func (Dialect) Schema() []string {
 	schema_fp text COLLATE "C" NOT NULL,
 	PRIMARY KEY (tbl, keyh)
 )`,
-			`CREATE INDEX gtx_undo_xid ON `+tableUndo+` (xid)`),
+			`CREATE INDEX IF NOT EXISTS gtx_undo_xid ON `+tableUndo+` (xid)`),
 		ifMissing("to_regprocedure('"+funcImage+"(anyelement)')",
-			`CREATE FUNCTION `+funcImage+`(anyelement) RETURNS text LANGUAGE sql STABLE
+			`CREATE OR REPLACE FUNCTION `+funcImage+`(anyelement) RETURNS text LANGUAGE sql STABLE
 	SET datestyle = 'ISO, MDY' SET intervalstyle = 'postgres' SET timezone = 'UTC'
 	SET extra_float_digits = 3 SET bytea_output = 'hex' SET xmloption = 'content'
 	SET lc_monetary = 'C' SET search_path = pg_catalog, pg_temp
@@ -63,9 +63,11 @@ func (Dialect) Schema() []string {
 	}
 }
 
-// ifMissing runs ddl in one block, alone, when the object is not there.
+// ifMissing runs ddl in one block, alone, when the object is not there. The lookup
+// saves users who may not create anything from being asked for the privilege;
+// the ddl, under the lock, looks again by itself.
 func ifMissing(lookup string, ddl ...string) string {
 	return "DO $gtx$ BEGIN\nIF pg_catalog." + lookup + " IS NULL THEN\n" +
 		"PERFORM pg_catalog.pg_advisory_xact_lock(" + schemaLock + ");\n" +
-		"IF pg_catalog." + lookup + " IS NULL THEN\n" + strings.Join(ddl, ";\n") + ";\nEND IF;\nEND IF;\nEND $gtx$"
+		strings.Join(ddl, ";\n") + ";\nEND IF;\nEND $gtx$"
 }

@@ -27,7 +27,7 @@ func (Dialect) Classify(err error) undo.ErrorClass {
 		return undo.Duplicate
 	}
 	switch e.Code() & 0xff {
-	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_PROTOCOL:
+	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_PROTOCOL, lib.SQLITE_SCHEMA:
 		return undo.Conflict
 	case lib.SQLITE_READONLY, lib.SQLITE_AUTH, lib.SQLITE_PERM:
 		return undo.Denied

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -96,11 +97,14 @@ func startAll() (missing map[string]string, err error) {
 }
 
 // command runs the command in a process group of its own, so that all of it can
-// be told to end.
+// be told to end. The command's own process is also ended by the kernel when this
+// one is killed, for which the thread that started it must stay.
 func command(signals <-chan os.Signal, name string, args []string) (code int, err error) {
 	cmd := exec.Command(name, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = nil, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	parent := os.Getppid()
 	if err := cmd.Start(); err != nil {
 		return 127, fmt.Errorf("start %s: %w", name, err)

@@ -53,6 +53,7 @@ func TestEachServerIsWhatItsNameSays(t *testing.T) {
 func TestADatabaseIsDroppedWithItsTestWhateverIsOpenInIt(t *testing.T) {
 	for _, name := range Names() {
 		t.Run(name, func(t *testing.T) {
+			Need(t, name)
 			var d Database
 			t.Run("leaves a transaction open", func(t *testing.T) {
 				d = Open(t, name)

@@ -1,0 +1,94 @@
+# Everything that CI runs, for people. `make help` lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export GTX_TEST_CACHE ?= $(CURDIR)/.cache
+BIN := $(GTX_TEST_CACHE)/bin
+
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI := $(BIN)/golangci-lint-$(GOLANGCI_VERSION)
+
+PKG ?= ./...
+TESTFLAGS ?=
+FUZZTIME ?= 15s
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## the gtx command, into bin/
+	go build -o bin/ ./cmd/...
+
+# What can run does run where a server is missing, and the outcome is failure all
+# the same. -p 2: more packages side by side only make the servers wait.
+.PHONY: test
+test: cc ## all tests on private servers (PKG=./undo TESTFLAGS='-run X'; SHORT=1: those without servers)
+ifneq ($(SHORT),)
+	GTX_TEST_SHORT=1 go test -race -shuffle=on -p 2 -timeout 10m $(TESTFLAGS) $(PKG)
+else
+	@scripts/servers.sh || echo "make: running what can run without them"
+	go build -o $(BIN)/testservers ./internal/testserver/cmd/testservers
+	$(BIN)/testservers go test -race -shuffle=on -p 2 -timeout 30m $(TESTFLAGS) $(PKG)
+endif
+
+.PHONY: servers
+servers: ## make the database servers of the tests available, without installing them
+	scripts/servers.sh
+
+# go.mod as `go mod tidy` would write it. -e: a module that only the tests of a
+# dependency's dependency want may be out of reach, and that is not ours to mend.
+# go.sum is left out for the same reason; the build proves it complete.
+define TIDY
+echo "go mod tidy -e -diff"; \
+changes=$$(go mod tidy -e -diff 2>/dev/null | awk '/^diff / { mod = /go\.mod/ } mod' || true); \
+if [[ -n $$changes ]]; then echo "$$changes"; echo "go.mod is not tidy: run go mod tidy -e"; exit 1; fi
+endef
+
+.PHONY: lint
+lint: $(GOLANGCI) ## format (gofumpt), vet, golangci-lint with the import rules, tidy go.mod; in CI a clean tree
+	go vet ./...
+	$(GOLANGCI) run ./...
+	@$(TIDY)
+ifneq ($(CI),)
+	@changes=$$(git status --porcelain); if [[ -n $$changes ]]; then echo "the tree is not clean:"; echo "$$changes"; exit 1; fi
+endif
+
+.PHONY: format
+format: $(GOLANGCI) ## write the format that lint wants
+	$(GOLANGCI) fmt ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz test for FUZZTIME (15s)
+	@found=$$(grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . || true); \
+	while IFS=: read -r file _ func; do \
+		[[ -n $$file ]] || continue; \
+		echo "fuzz $${func#func } in $$(dirname "$$file")"; \
+		go test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+	done <<<"$$found"
+
+.PHONY: demo
+demo: ## transfers between two banks, with failures, on SQLite: needs only Go
+	go run ./cmd/gtx demo
+
+.PHONY: clean
+clean: ## remove what make built, unpacked servers included
+	rm -rf bin $(CURDIR)/.cache
+
+# The race detector links with C.
+.PHONY: cc
+cc:
+	@if command -v "$$(go env CC)" >/dev/null; then exit 0; fi; \
+	if [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends gcc libc6-dev; \
+	else \
+		echo "make: go test -race needs a C compiler: apt-get install gcc libc6-dev" >&2; exit 1; \
+	fi
+
+$(GOLANGCI):
+	@echo "make: building golangci-lint $(GOLANGCI_VERSION), some minutes once"
+	@mkdir -p $(BIN)
+	cd / && GOFLAGS= GOBIN=$(BIN)/new go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(BIN)/new/golangci-lint $@
