@@ -18,7 +18,6 @@ var (
 type connector struct {
 	drv    driver.Driver
 	base   driver.Connector
-	refuse error
 	res    *proxy.Resource
 	phase2 *service
 }

@@ -225,7 +225,7 @@ func TestRunPanics(t *testing.T) {
 	value := errors.New("boom")
 	func() {
 		defer func() {
-			if got := recover(); got != value {
+			if got := recover(); got != value { //nolint:errorlint // the very same value
 				t.Errorf("recovered %v, want %v", got, value)
 			}
 		}()

@@ -17,8 +17,10 @@ func TestXIDText(t *testing.T) {
 	}{
 		{XID{Log: 1, Epoch: 1, Seq: 1}, "0000000000000001-0-1-1"},
 		{XID{Log: 0xdeadbeef, Partition: 3, Epoch: 16, Seq: 255}, "00000000deadbeef-3-10-ff"},
-		{XID{Log: math.MaxUint64, Partition: math.MaxUint16, Epoch: math.MaxUint64, Seq: math.MaxUint64},
-			"ffffffffffffffff-ffff-ffffffffffffffff-ffffffffffffffff"},
+		{
+			XID{Log: math.MaxUint64, Partition: math.MaxUint16, Epoch: math.MaxUint64, Seq: math.MaxUint64},
+			"ffffffffffffffff-ffff-ffffffffffffffff-ffffffffffffffff",
+		},
 	} {
 		if got := tc.xid.String(); got != tc.text {
 			t.Errorf("String of %#v: got %q, want %q", tc.xid, got, tc.text)

@@ -335,6 +335,7 @@ func (b *branch) settle(cause error) error {
 	case err != nil:
 		// Neither confirmed nor dead: the coordinator will abort. The causes are not
 		// wrapped, so that nobody takes them for "nothing was sent".
+		//nolint:errorlint // see above
 		return fmt.Errorf("commit local transaction of %s: it is not known whether it happened (%v; %v)", b.global.XID(), cause, err)
 	case confirmed:
 		b.global.Confirm(b.ref)

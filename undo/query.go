@@ -10,7 +10,8 @@ import (
 // QueryDB makes a Query of a *sql.DB, *sql.Conn or *sql.Tx.
 func QueryDB(q interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}) Query {
+},
+) Query {
 	return func(ctx context.Context, query string, args ...any) ([][]string, error) {
 		rows, err := q.QueryContext(ctx, query, args...)
 		if err != nil {

@@ -22,12 +22,22 @@ func TestClassify(t *testing.T) {
 		err  error
 		want undo.ErrorClass
 	}{
-		{nil, undo.Other}, {errors.New("x"), undo.Other}, {number(1064), undo.Other},
+		{nil, undo.Other},
+		{errors.New("x"), undo.Other},
+		{number(1064), undo.Other},
 		{number(1062), undo.Duplicate},
-		{number(1205), undo.Conflict}, {number(1213), undo.Conflict}, {number(3572), undo.Conflict}, {number(1020), undo.Conflict},
+		{number(1205), undo.Conflict},
+		{number(1213), undo.Conflict},
+		{number(3572), undo.Conflict},
+		{number(1020), undo.Conflict},
 		{number(1146), undo.NoTable},
-		{number(1142), undo.Denied}, {number(1044), undo.Denied}, {number(1227), undo.Denied},
-		{driver.ErrBadConn, undo.Lost}, {base.ErrInvalidConn, undo.Lost}, {io.EOF, undo.Lost}, {io.ErrUnexpectedEOF, undo.Lost},
+		{number(1142), undo.Denied},
+		{number(1044), undo.Denied},
+		{number(1227), undo.Denied},
+		{driver.ErrBadConn, undo.Lost},
+		{base.ErrInvalidConn, undo.Lost},
+		{io.EOF, undo.Lost},
+		{io.ErrUnexpectedEOF, undo.Lost},
 		{context.Canceled, undo.Lost},
 	} {
 		if got := (Dialect{}).Classify(tc.err); got != tc.want {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
 
 	"github.com/globaltx/globaltx/undo"
 )
@@ -95,7 +96,7 @@ func FuzzDSN(f *testing.F) {
 }
 
 func TestClassify(t *testing.T) {
-	state := func(code string) error { return fmt.Errorf("wrapped: %w", &pq.Error{Code: pq.ErrorCode(code)}) }
+	state := func(code string) error { return fmt.Errorf("wrapped: %w", &pq.Error{Code: pqerror.Code(code)}) }
 	for _, tt := range []struct {
 		err  error
 		want undo.ErrorClass

@@ -21,7 +21,10 @@ func hostile() []any {
 		0.0, math.Copysign(0, -1), 1.0, 0.1, -2.5e-300, math.MaxFloat64, math.SmallestNonzeroFloat64, 1e15, 9007199254740993.0,
 		math.Inf(1), math.Inf(-1), math.NaN(),
 		"", "x", "O'Brien", `"q"`, "a\x00b", "\x00", "\xff\xfe bad utf-8 \xc3", "12", "1e3", "9e999", "héllo ☃", "]\",\"[", "2024-01-02 03:04:05",
-		[]byte{}, []byte{0}, []byte("text as blob"), []byte{0xff, 0, 0xfe},
+		[]byte{},
+		[]byte{0},
+		[]byte("text as blob"),
+		[]byte{0xff, 0, 0xfe},
 	}
 }
 

@@ -72,7 +72,7 @@ func run(ctx context.Context, dir string, out io.Writer) (err error) {
 	// check fails, so it is undone from its undo row.
 	err = b.transfer(ctx, 500)
 	if !errors.Is(err, errOverdrawn) {
-		return fmt.Errorf("transfer of 500: got %v", err)
+		return fmt.Errorf("transfer of 500: got %w", err)
 	}
 	fmt.Fprintln(out, "transfer of 500:", errOverdrawn)
 	if err := b.settled(ctx); err != nil {

@@ -29,8 +29,13 @@ func TestReportRoundTrip(t *testing.T) {
 
 func TestReportThatCannotBeWritten(t *testing.T) {
 	for _, ref := range []gtx.BranchRef{
-		{Resource: "", Branch: 1}, {Resource: "a b", Branch: 1}, {Resource: "a/b", Branch: 1},
-		{Resource: "a\r\n", Branch: 1}, {Resource: "ä", Branch: 1}, {Resource: "a", Branch: 0}, {Resource: "a", Branch: -1},
+		{Resource: "", Branch: 1},
+		{Resource: "a b", Branch: 1},
+		{Resource: "a/b", Branch: 1},
+		{Resource: "a\r\n", Branch: 1},
+		{Resource: "ä", Branch: 1},
+		{Resource: "a", Branch: 0},
+		{Resource: "a", Branch: -1},
 		{Resource: gtx.ResourceID(strings.Repeat("a", 65)), Branch: 1},
 	} {
 		if _, err := formatReport(testXID, nil, []gtx.BranchRef{ref}); !errors.Is(err, ErrBadReport) {

@@ -29,7 +29,7 @@ func TestCacheHit(t *testing.T) {
 	}
 	_, r1 := c.Parse("DROP TABLE t", MySQL, Mode{})
 	_, r2 := c.Parse("DROP TABLE t", MySQL, Mode{})
-	if r1 == nil || r1 != r2 {
+	if r1 == nil || r1 != r2 { //nolint:errorlint // one cached value
 		t.Errorf("refusals %v and %v", r1, r2)
 	}
 }

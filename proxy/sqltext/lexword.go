@@ -51,7 +51,7 @@ func (l *lexer) prefixed(letter byte, end int) (done bool, r *Refusal) {
 	if next != '\'' {
 		return false, nil
 	}
-	known := ""
+	var known string
 	switch l.d {
 	case Postgres:
 		known = "ebxn"

@@ -76,9 +76,14 @@ func TestHostileLiterals(t *testing.T) {
 		s     session
 		quote string
 	}{
-		{sessions["mysql"], "backslash"}, {sessions["mariadb"], "backslash"}, {sessions["mysql+ansi"], "backslash"},
-		{sessions["mysql+nobackslash"], "doubled"}, {sessions["mariadb+nobackslash"], "doubled"},
-		{sessions["postgres"], "doubled"}, {sessions["postgres"], "postgres"}, {sessions["sqlite"], "doubled"},
+		{sessions["mysql"], "backslash"},
+		{sessions["mariadb"], "backslash"},
+		{sessions["mysql+ansi"], "backslash"},
+		{sessions["mysql+nobackslash"], "doubled"},
+		{sessions["mariadb+nobackslash"], "doubled"},
+		{sessions["postgres"], "doubled"},
+		{sessions["postgres"], "postgres"},
+		{sessions["sqlite"], "doubled"},
 	} {
 		for _, a := range pieces {
 			for _, b := range pieces {
