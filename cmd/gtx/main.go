@@ -40,6 +40,7 @@ var errUsage = errors.New("usage")
 func commands() []command {
 	return []command{
 		{name: "demo", summary: "move money between two databases, and prove that none is lost", run: runDemo},
+		{name: "migrate", summary: "make the tables of globaltx in a database", run: runMigrate},
 		{name: "version", summary: "print the version", run: runVersion},
 		{name: workerCommand, hidden: true, run: runWorker},
 	}

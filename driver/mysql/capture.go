@@ -161,7 +161,7 @@ func captured(p *packet, r *proxy.Capture, ref string) {
 	} else {
 		p.add(" AND ")
 	}
-	p.add("EXISTS (SELECT 1 FROM gtx_undo AS ", undoAlias, " WHERE ", undoAlias, ".tbl=", tableLiteral(r.Table), " AND ",
+	p.add("EXISTS (SELECT 1 FROM gtx_undo AS ", undoAlias, " FORCE INDEX (PRIMARY) WHERE ", undoAlias, ".tbl=", tableLiteral(r.Table), " AND ",
 		undoAlias, ".keyh=", keyHash(ref, r.Table), " AND ", mine(r), ")")
 }
 

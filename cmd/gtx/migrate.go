@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"strings"
+
+	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/undo"
+)
+
+// runMigrate makes the tables of globaltx in one database, for programs whose own
+// user may not create any.
+func runMigrate(ctx context.Context, args []string, std stdio) error {
+	flags := flag.NewFlagSet("gtx migrate", flag.ContinueOnError)
+	flags.SetOutput(std.err)
+	printOnly := flags.Bool("print", false, "print the statements and run nothing")
+	flags.Usage = func() {
+		fmt.Fprintf(std.err, "Usage: gtx migrate [--print] DSN\n\nMakes the tables of globaltx where they are missing. Safe to run again.\n\n%s\n", targetHelp)
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return err
+		}
+		return errUsage
+	}
+	if flags.NArg() != 1 {
+		flags.Usage()
+		return errUsage
+	}
+	t, err := parseTarget(flags.Arg(0))
+	if err != nil {
+		return err
+	}
+	if *printOnly {
+		_, err := fmt.Fprintf(std.out, "%s;\n", strings.Join(t.dialect.Schema(), ";\n\n"))
+		return err
+	}
+	side, err := t.open(false, 1)
+	if err != nil {
+		return err
+	}
+	defer side.DB.Close()
+	r, err := undo.NewResolver(undo.Config{
+		DB: side.DB, Dialect: t.dialect,
+		Coordinator: func() gtx.Coordinator { return nil }, // nothing is resolved here
+	})
+	if err != nil {
+		return err
+	}
+	id, err := r.Migrate(ctx)
+	if err != nil {
+		return fmt.Errorf("migrate %s: %w", t.show, err)
+	}
+	_, err = fmt.Fprintf(std.out, "%s is ready, resource %s\n", t.show, id)
+	return err
+}
