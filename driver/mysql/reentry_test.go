@@ -196,10 +196,11 @@ func TestPhantom(t *testing.T) {
 		for _, text := range []string{"UPDATE a SET w = w + 1 WHERE v = 1", "DELETE FROM a WHERE v = 1"} {
 			d.exec("INSERT INTO a VALUES (1, 1, 0),(2, 2, 0)")
 			xid := newXID()
-			for range 20 {
+			for range 10 {
 				stop, done := make(chan struct{}), make(chan error, 1)
 				go func() {
-					for {
+					// Bounded: a scan would chase an endless writer.
+					for range 100 {
 						select {
 						case <-stop:
 							done <- nil
@@ -212,6 +213,7 @@ func TestPhantom(t *testing.T) {
 							return
 						}
 					}
+					done <- nil
 				}()
 				b := d.branchIn(sql.LevelReadCommitted, xid)
 				_, err := b.run(text)
