@@ -3,7 +3,9 @@ package natsbus
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -101,7 +103,11 @@ func (s *subscription) deliver(r gtx.Resolution) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.bus.cfg.ResolveTimeout)
 	defer cancel()
 	if err := s.res.Resolve(ctx, r); err != nil {
-		s.bus.cfg.Logger.Warn("phase two failed, will be tried again", "xid", r.XID.String(),
+		level := slog.LevelWarn
+		if errors.Is(err, gtx.ErrConflict) {
+			level = slog.LevelDebug // a busy database
+		}
+		s.bus.cfg.Logger.Log(ctx, level, "phase two failed, will be tried again", "xid", r.XID.String(),
 			"status", r.Status.String(), "resource", string(s.id), "err", err)
 		return
 	}

@@ -74,14 +74,20 @@ func NewResolver(cfg Config) (*Resolver, error) {
 // the XID left there, or cannot be restored any more: then nothing was changed,
 // and the rows stay locked (rule P8). Any other error means: try again.
 func (r *Resolver) Resolve(ctx context.Context, res gtx.Resolution) error {
+	var err error
 	switch res.Status {
 	case gtx.Committed:
-		return r.commit(ctx, res.XID)
+		err = r.commit(ctx, res.XID)
 	case gtx.Aborted:
-		return r.abort(ctx, res.XID, res.Branches)
+		err = r.abort(ctx, res.XID, res.Branches)
 	default:
-		return fmt.Errorf("resolve %s: status %s is no decision", res.XID, res.Status)
+		err = fmt.Errorf("resolve %s: status %s is no decision", res.XID, res.Status)
 	}
+	if err != nil && r.cfg.Dialect.Classify(err) == Conflict && !errors.Is(err, gtx.ErrConflict) {
+		// The database was busy: nothing for an operator to look at.
+		err = fmt.Errorf("%w: %w", gtx.ErrConflict, err)
+	}
+	return err
 }
 
 // commit forgets the images (rule P2). It waits for headers that another resolver

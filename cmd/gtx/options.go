@@ -65,7 +65,7 @@ func parseDemo(args []string, w io.Writer) (demoOptions, error) {
 	}
 	fs.StringVar(&o.from, "from", "", "`DSN` of the bank that pays (default: a SQLite file)")
 	fs.StringVar(&o.to, "to", "", "`DSN` of the bank that receives (default: a SQLite file)")
-	fs.IntVar(&o.transfers, "transfers", 2000, "how many transfers to run; not with -crash")
+	fs.IntVar(&o.transfers, "transfers", 500, "how many transfers to run; not with -crash")
 	fs.IntVar(&o.workers, "workers", 8, "how many run at the same time")
 	fs.IntVar(&o.accounts, "accounts", 100, "accounts in each bank")
 	fs.Var(&o.fail, "fail", "`share` of the transfers that fail between the two local commits")

@@ -123,7 +123,7 @@ func mine(r *proxy.Capture) string {
 
 // target gives the table as the user wrote it, with its alias, and how its
 // columns are reached.
-func target(p *packet, s *sqltext.Statement) (from, ref string) {
+func target(s *sqltext.Statement) (from, ref string) {
 	from = s.Slice(s.TargetSpan)
 	ref = from
 	if s.AliasSpan != (sqltext.Span{}) {
@@ -167,7 +167,7 @@ func captured(p *packet, r *proxy.Capture, ref string) {
 
 func update(p *packet, r *proxy.Capture) (taken, user, stamp int) {
 	s, t := r.Stmt, r.Table
-	from, ref := target(p, s)
+	from, ref := target(s)
 	taken = capture(p, r, undo.Update, image(ref, t), "NULL", ref, from)
 	condition(p, s)
 	p.add(" FOR UPDATE", takeOver(r, undo.Update, digest(image(ref, t))))
@@ -185,7 +185,7 @@ func update(p *packet, r *proxy.Capture) (taken, user, stamp int) {
 
 func remove(p *packet, r *proxy.Capture) (taken, user int) {
 	s, t := r.Stmt, r.Table
-	from, ref := target(p, s)
+	from, ref := target(s)
 	taken = capture(p, r, undo.Delete, image(ref, t), "NULL", ref, from)
 	condition(p, s)
 	p.add(" FOR UPDATE", takeOver(r, undo.Delete, digest(image(ref, t))))

@@ -1,6 +1,8 @@
 package mysql
 
 import (
+	"context"
+	"database/sql/driver"
 	"errors"
 	"strings"
 	"testing"
@@ -8,6 +10,8 @@ import (
 	base "github.com/go-sql-driver/mysql"
 
 	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/proxy"
+	"github.com/globaltx/globaltx/proxy/sqltext"
 )
 
 func TestCaptureAndRestore(t *testing.T) {
@@ -210,4 +214,85 @@ func TestHostileTexts(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Where the user asked for matched rows, he gets them.
+func TestClientFoundRows(t *testing.T) {
+	onEach(t, func(t *testing.T, d *database) {
+		d.exec("CREATE TABLE a (id INT PRIMARY KEY, v INT)")
+		d.exec("INSERT INTO a VALUES (1,1),(2,2)")
+		want := d.checksum("a")
+		d.db = d.two
+		xid := newXID()
+		for range 2 {
+			b := d.branch(xid)
+			b.must(2, "UPDATE a SET v = 1")
+			b.must(1, "UPDATE a SET v = 1 WHERE id = 1")
+			b.must(0, "UPDATE a SET v = 1 WHERE id = 3")
+			b.must(1, "DELETE FROM a WHERE id = 2")
+			b.must(1, "INSERT INTO a VALUES (2, 5)")
+			b.commit()
+		}
+		d.mustAbort(xid)
+		if got := d.checksum("a"); got != want {
+			t.Errorf("checksum %s, want %s", got, want)
+		}
+	})
+}
+
+// The whole branch is one packet, also when rows are met again.
+func TestOnePacket(t *testing.T) {
+	onEach(t, func(t *testing.T, d *database) {
+		d.exec("CREATE TABLE a (id INT AUTO_INCREMENT PRIMARY KEY, v INT)")
+		s := &counting{}
+		b := &proxy.Capture{XID: newXID(), Branch: 7, Header: true, Begin: "START TRANSACTION"}
+		conn, err := d.db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		err = conn.Raw(func(raw any) error {
+			s.Conn = raw.(driver.Conn)
+			flavour, mode, err := Dialect{}.Inspect(t.Context(), s.Conn)
+			if err != nil {
+				return err
+			}
+			for i, text := range []string{"INSERT INTO a (v) VALUES (1),(2)", "UPDATE a SET v = 3", "DELETE FROM a", "INSERT INTO a VALUES (1,1)"} {
+				if b.Stmt, err = sqltext.Parse(text, flavour, mode); err != nil {
+					return err
+				}
+				id, err := Dialect{}.Resolve(t.Context(), query(s.Conn), b.Stmt.Target)
+				if err != nil {
+					return err
+				}
+				if b.Table, err = (Dialect{}).Table(t.Context(), query(s.Conn), id); err != nil {
+					return err
+				}
+				s.calls, b.Seq = 0, int64(i)
+				if _, err := (Dialect{}).Capture(t.Context(), s, b); err != nil {
+					return err
+				}
+				if s.calls != 1 {
+					t.Errorf("%s: %d round trips, want 1", text, s.calls)
+				}
+				b.Begin, b.Header = "", false
+			}
+			_, err = s.ExecContext(t.Context(), "ROLLBACK", nil)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// counting counts the packets that Capture sends.
+type counting struct {
+	driver.Conn
+	calls int
+}
+
+func (c *counting) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Result, error) {
+	c.calls++
+	return c.Conn.(driver.ExecerContext).ExecContext(ctx, text, args)
 }

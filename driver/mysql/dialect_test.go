@@ -162,11 +162,11 @@ func (b *branch) run(text string, args ...any) (out *proxy.Captured, err error) 
 			return nil
 		}
 		var id string
-		if id, err = dialect.Resolve(ctx, query(b.c, c), s.Target); err != nil {
+		if id, err = dialect.Resolve(ctx, query(c), s.Target); err != nil {
 			return nil
 		}
 		var table *undo.Table
-		if table, err = dialect.Table(ctx, query(b.c, c), id); err != nil {
+		if table, err = dialect.Table(ctx, query(c), id); err != nil {
 			return nil
 		}
 		b.seq++
@@ -206,7 +206,7 @@ func (b *branch) commit()   { b.d.Helper(); b.plain("COMMIT") }
 func (b *branch) rollback() { b.d.Helper(); b.plain("ROLLBACK") }
 
 // query is the undo.Query of a base connection.
-func query(_ *sql.Conn, c driver.Conn) undo.Query {
+func query(c driver.Conn) undo.Query {
 	return func(ctx context.Context, text string, args ...any) ([][]string, error) {
 		named := make([]driver.NamedValue, len(args))
 		for i, a := range args {
