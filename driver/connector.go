@@ -45,6 +45,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.phase2.first()
 	return proxy.Wrap(conn, c.res), nil
 }
 

@@ -24,6 +24,9 @@ type service struct {
 
 	stop context.CancelFunc // ends background
 	done chan struct{}      // background has ended
+	// first starts background after the program's first connection: a look before
+	// it would compete with its set-up (journal_mode of SQLite is not waited for).
+	first func()
 	old  sync.WaitGroup     // subscriptions being given up
 
 	// mu protects the following. It is never held over a call to the database.
@@ -40,7 +43,7 @@ func newService(db *sql.DB, d undo.Dialect, refuse error, set settings) *service
 	db.SetMaxOpenConns(4)
 	db.SetMaxIdleConns(2)
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &service{db: db, dialect: d, refuse: refuse, set: set, stop: cancel, done: make(chan struct{}), entering: make(chan struct{}, 1)}
+	s := &service{db: db, dialect: d, refuse: refuse, set: set, stop: cancel, done: make(chan struct{}), entering: make(chan struct{}, 1), first: func() {}}
 	if refuse != nil {
 		close(s.done)
 		return s
@@ -58,7 +61,7 @@ func newService(db *sql.DB, d undo.Dialect, refuse error, set settings) *service
 		return s
 	}
 	s.resolver = r
-	go s.background(ctx)
+	s.first = sync.OnceFunc(func() { go s.background(ctx) })
 	return s
 }
 
@@ -183,6 +186,7 @@ func (s *service) close() error {
 	unsub, started := s.unsub, s.id != ""
 	s.mu.Unlock()
 	s.stop()
+	s.first() // so that done is closed
 	<-s.done
 	if unsub != nil {
 		unsub()
