@@ -27,7 +27,7 @@ type service struct {
 	// first starts background after the program's first connection: a look before
 	// it would compete with its set-up (journal_mode of SQLite is not waited for).
 	first func()
-	old  sync.WaitGroup     // subscriptions being given up
+	old   sync.WaitGroup // subscriptions being given up
 
 	// mu protects the following. It is never held over a call to the database.
 	mu     sync.Mutex
