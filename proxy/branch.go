@@ -277,6 +277,9 @@ func (b *branch) Commit() error {
 		return fmt.Errorf("commit local transaction: it was rolled back before: %w", b.failed)
 	}
 	if !b.begun {
+		if b.enlisted { // its statements were refused before anything ran
+			b.global.Dead(b.ref)
+		}
 		b.end()
 		return nil
 	}

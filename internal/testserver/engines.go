@@ -62,6 +62,7 @@ func (e mysqlServer) command(s *server) (string, []string) {
 	name, args := e.program(s)
 	args = append(args,
 		"--socket="+filepath.Join(s.dir, "sock"),
+		"--tmpdir="+s.dir, // servers that share one delete each other's files at start
 		"--pid-file="+filepath.Join(s.dir, "pid"),
 		"--init-file="+filepath.Join(s.dir, "init.sql"),
 		"--port="+strconv.Itoa(s.port),
