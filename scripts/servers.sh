@@ -10,7 +10,9 @@
 # A server comes from, in this order: its variable (GTX_TEST_MYSQL,
 # GTX_TEST_MARIADB, GTX_TEST_POSTGRES, GTX_TEST_POSTGRES18: the DSN of one that
 # runs, nothing to do), the host's own package, the cache ($GTX_TEST_CACHE,
-# default .cache in the checkout), Debian's archive. Exits 1 when one is missing,
+# default .cache in the checkout), Debian's archive. Run by root in a place that
+# only root can enter, it makes the default cache a link to /var/cache/globaltx:
+# Postgres runs as another user. Exits 1 when one is missing,
 # after saying which and what would help; the others are made available all the
 # same.
 set -euo pipefail
@@ -99,6 +101,28 @@ wrap() {
 	done
 }
 
+# enterable DIR: may every user enter it and all above it?
+enterable() {
+	local dir=$1
+	until [[ $dir == / ]]; do
+		(($(stat -c '%a' "$dir") % 2)) || return 1
+		dir=$(dirname "$dir")
+	done
+}
+
+# link_cache puts the default cache elsewhere if Postgres could not reach it.
+link_cache() {
+	if [[ $(id -u) == 0 && $cache == "$root/.cache" && ! -L $cache ]] && ! enterable "$root"; then
+		mkdir -p /var/cache/globaltx
+		if [[ -d $cache ]]; then # with what make built before
+			cp -a "$cache/." /var/cache/globaltx/
+			rm -rf "$cache"
+		fi
+		ln -s /var/cache/globaltx "$cache"
+	fi
+	cache=$(realpath -m "$cache") # what is unpacked is tied to its path
+}
+
 have_mariadb() { command -v mariadb-install-db >/dev/null && mariadbd --version 2>/dev/null | grep -q ' 10\.11\.'; }
 
 provide() {
@@ -118,6 +142,7 @@ if [[ $# == 0 ]]; then
 	set -- mysql mariadb postgres15 postgres18
 fi
 missing=()
+link_cache
 mkdir -p "$cache"
 exec 9>"$cache/servers.lock" # one at a time: packages tested side by side share the cache
 flock 9

@@ -105,12 +105,19 @@ func (e postgresServer) setUp(s *server) (err error) {
 	if s.cred, err = owner(); err != nil {
 		return err
 	}
+	if s.cred != nil {
+		if err := enterable(s.root); err != nil {
+			return fmt.Errorf("only root reaches %s, and Postgres does not run as root: %w; set %s to a directory elsewhere",
+				s.root, err, CacheEnv)
+		}
+	}
 	secret := filepath.Join(s.dir, "password")
 	if err := os.WriteFile(secret, []byte(s.password+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write password file: %w", err)
 	}
 	if s.cred != nil {
-		if err := os.Chown(s.dir, int(s.cred.Uid), int(s.cred.Gid)); err != nil {
+		uid, gid := int(s.cred.Uid), int(s.cred.Gid)
+		if err := errors.Join(os.Chown(s.dir, uid, gid), os.Chown(secret, uid, gid)); err != nil {
 			return fmt.Errorf("give the directory to Postgres: %w", err)
 		}
 	}

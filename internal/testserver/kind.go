@@ -72,6 +72,10 @@ func (k kind) root() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	// A link may lead out of a private home, see scripts/servers.sh.
+	if real, err := filepath.EvalSymlinks(cache); err == nil {
+		cache = real
+	}
 	tree := filepath.Join(cache, "servers", k.name)
 	if _, err := os.Stat(filepath.Join(tree, k.program)); err == nil {
 		return tree, nil

@@ -28,9 +28,7 @@ type process struct {
 	err  error
 }
 
-// owner is the user for a program that refuses to run as root, or nil. The
-// program keeps the right to read what root can, so that it reaches a cache or
-// a temporary directory below a private home.
+// owner is the user for a program that refuses to run as root, or nil.
 func owner() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
@@ -43,7 +41,22 @@ func owner() (*syscall.Credential, error) {
 	return nil, errors.New("neither user postgres nor nobody exists, and Postgres refuses to run as root")
 }
 
-const capDACOverride = 1 // linux/capability.h
+// enterable says what keeps a user other than root from the directory dir, such
+// as a private home above it.
+func enterable(dir string) error {
+	for at := dir; ; at = filepath.Dir(at) {
+		info, err := os.Stat(at)
+		if err != nil {
+			return fmt.Errorf("look at the directory: %w", err)
+		}
+		if info.Mode().Perm()&0o001 == 0 {
+			return fmt.Errorf("only its owner may enter %s", at)
+		}
+		if at == filepath.Dir(at) {
+			return nil
+		}
+	}
+}
 
 // start runs a program, its output in the file log, as user cred unless nil. It
 // dies with the supervisor.
@@ -57,9 +70,6 @@ func start(onMain chan<- func(), log string, cred *syscall.Credential, name stri
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "TZ=UTC"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: cred}
-	if cred != nil {
-		cmd.SysProcAttr.AmbientCaps = []uintptr{capDACOverride}
-	}
 	p := &process{cmd: cmd, log: log, done: make(chan struct{})}
 	started := make(chan error, 1)
 	onMain <- func() { started <- p.launch() }

@@ -23,7 +23,7 @@ const (
 // makeDir makes a supervisor's directory and locks it. The lock file gets its
 // name when it is locked, so that sweep never sees it unlocked before its time.
 func makeDir(parent string) (dir string, unlock func(), err error) {
-	if len(parent) > maxSocketDir {
+	if len(parent) > maxSocketDir || enterable(parent) != nil {
 		parent = "/tmp"
 	}
 	dir, err = os.MkdirTemp(parent, dirPattern)

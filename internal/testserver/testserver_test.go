@@ -2,6 +2,7 @@ package testserver
 
 import (
 	"database/sql"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -118,5 +119,28 @@ func TestAKilledServerComesBackWithItsData(t *testing.T) {
 				t.Errorf("n = %s, want 43", got)
 			}
 		})
+	}
+}
+
+// TestEnterable: started by root, Postgres runs as a user who cannot go into a
+// private home, so its files must not lie below one.
+func TestEnterable(t *testing.T) {
+	home := t.TempDir() // below a directory of its owner
+	private := filepath.Dir(home)
+	if err := enterable(home); err == nil || !strings.Contains(err.Error(), "enter "+private) {
+		t.Errorf("below a private directory: %v", err)
+	}
+	dir, unlock, err := makeDir(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		unlock()
+		if err := removeAll(dir); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := enterable(dir); err != nil {
+		t.Errorf("the servers' directory: %v", err)
 	}
 }
