@@ -62,6 +62,20 @@ func (e *UnknownError) Unwrap() error { return e.Err }
 // Is makes errors.Is(err, ErrUnknown) true.
 func (e *UnknownError) Is(target error) bool { return target == ErrUnknown }
 
+// ConflictError is returned when another global transaction holds a row. It
+// matches ErrConflict.
+type ConflictError struct {
+	Holder XID
+	Table  string // in the words of the database
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("gtx: row of %s is locked by global transaction %s", e.Table, e.Holder)
+}
+
+// Is makes errors.Is(err, ErrConflict) true.
+func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
+
 // UnsupportedError is returned for a statement or a table that a global
 // transaction cannot protect. It has not run.
 type UnsupportedError struct {

@@ -41,6 +41,9 @@ type BeginRequest struct {
 	// Timeout after which an undecided transaction is aborted. Zero: the
 	// coordinator's default.
 	Timeout time.Duration
+	// First is the first try of the same work, zero for none. The transaction has
+	// its age, so that it does not starve (rule W5).
+	First XID
 }
 
 // Coordinator is the port to the transaction coordinator (TC). Every method is
@@ -65,6 +68,13 @@ type Coordinator interface {
 
 	// Outcome tells what is known and changes nothing.
 	Outcome(ctx context.Context, xid XID) (Status, error)
+
+	// Await waits until holder has ended, for a waiter that wants a row of it and
+	// holds no lock in any database (rule W2). Pending means: give up, because the
+	// wait could close a circle (rule W5: the waiter is younger than an undecided
+	// holder) or because ctx, or the coordinator's patience, has ended. A zero
+	// waiter holds nothing at all and waits for everybody.
+	Await(ctx context.Context, waiter, holder XID) (Status, error)
 
 	// Serve delivers decisions about branches at r to res until stop is called;
 	// stop waits for deliveries under way and may be called twice. The

@@ -14,7 +14,9 @@ const (
 	// DefaultTimeout ends an undecided global transaction.
 	DefaultTimeout = 30 * time.Second
 	// DefaultRetries is how often fn runs again after a conflict.
-	DefaultRetries = 8
+	DefaultRetries = 64
+	// awaitTime bounds the wait for the holder of a row between two tries.
+	awaitTime = 5 * time.Second
 
 	// settleTime bounds the calls that must be made although ctx is cancelled.
 	settleTime = 10 * time.Second
@@ -48,6 +50,7 @@ type options struct {
 	name    string
 	timeout time.Duration
 	retries int
+	first   XID // of the first try
 }
 
 // WithCoordinator uses c in place of the default coordinator.
@@ -68,9 +71,9 @@ func WithRetries(n int) Option { return func(o *options) { o.retries = n } }
 // When fn returns an error or panics the transaction is aborted, and Run returns
 // the error, wrapped, or panics again with the same value. When ctx already
 // carries a transaction fn joins it (propagation Required) and the outer Run
-// decides. After ErrConflict fn runs again, in a new transaction, with growing
-// random pauses: fn must have no effect outside the databases that it could not
-// have twice.
+// decides. After ErrConflict fn runs again, in a new transaction of the same
+// age, when the holder of the row has ended and a short random pause is over: fn
+// must have no effect outside the databases that it could not have twice.
 //
 // The result is nil (committed), an error that matches ErrUnknown (ask
 // Outcome), or any other error (aborted). A cancelled ctx never makes it nil.
@@ -95,14 +98,35 @@ func Run(ctx context.Context, fn func(ctx context.Context) error, opts ...Option
 		o.timeout = DefaultTimeout
 	}
 	for try := 0; ; try++ {
-		err := runOnce(ctx, fn, &o)
+		xid, err := runOnce(ctx, fn, &o)
 		if err == nil || try >= o.retries || !errors.Is(err, ErrConflict) || errors.Is(err, ErrUnknown) || ctx.Err() != nil {
 			return err
 		}
-		if !pause(ctx, try) {
+		if o.first.IsZero() {
+			o.first = xid
+		}
+		if !awaitHolder(ctx, o.coord, err) {
+			if !pause(ctx, try) {
+				return err
+			}
+		} else if !pause(ctx, 0) {
 			return err
 		}
 	}
+}
+
+// awaitHolder waits for the end of the transaction that holds the row, where
+// err tells it; the own one has ended and holds nothing. False: it is not known
+// or did not end.
+func awaitHolder(ctx context.Context, c Coordinator, err error) bool {
+	var held *ConflictError
+	if !errors.As(err, &held) || held.Holder.IsZero() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, awaitTime)
+	defer cancel()
+	st, err := c.Await(ctx, XID{}, held.Holder)
+	return err == nil && st != Pending
 }
 
 // pause waits 5 ms · 2^try, at most 500 ms, with full jitter; false when ctx
@@ -119,14 +143,14 @@ func pause(ctx context.Context, try int) bool {
 	}
 }
 
-func runOnce(ctx context.Context, fn func(context.Context) error, o *options) (err error) {
+func runOnce(ctx context.Context, fn func(context.Context) error, o *options) (XID, error) {
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("begin global transaction: %w", err)
+		return XID{}, fmt.Errorf("begin global transaction: %w", err)
 	}
 	deadline := time.Now().Add(o.timeout)
-	xid, err := o.coord.Begin(ctx, BeginRequest{Name: o.name, Timeout: o.timeout})
+	xid, err := o.coord.Begin(ctx, BeginRequest{Name: o.name, Timeout: o.timeout, First: o.first})
 	if err != nil {
-		return fmt.Errorf("begin global transaction (nothing was done): %w", err)
+		return XID{}, fmt.Errorf("begin global transaction (nothing was done): %w", err)
 	}
 	tx := &Tx{xid: xid, coord: o.coord, deadline: deadline, branches: map[BranchRef]branchState{}}
 	fnCtx, cancel := context.WithDeadline(newContext(ctx, tx), deadline)
@@ -151,12 +175,12 @@ func runOnce(ctx context.Context, fn func(context.Context) error, o *options) (e
 		fnErr = fmt.Errorf("%w: timeout of %s has passed: %w", ErrAborted, o.timeout, fnErr)
 	}
 	if fnErr != nil {
-		return tx.abortFor(ctx, fnErr)
+		return xid, tx.abortFor(ctx, fnErr)
 	}
 	if n := tx.open(); n > 0 {
-		return tx.abortFor(ctx, fmt.Errorf("%d local transaction(s) neither committed nor rolled back when the function returned", n))
+		return xid, tx.abortFor(ctx, fmt.Errorf("%d local transaction(s) neither committed nor rolled back when the function returned", n))
 	}
-	return tx.commit(ctx)
+	return xid, tx.commit(ctx)
 }
 
 // abortFor aborts because of cause and tells the caller what is certain.

@@ -28,6 +28,7 @@ type scripted struct {
 	requests  []gtx.BeginRequest
 	confirmed []gtx.BranchRef
 	dead      []gtx.BranchRef
+	awaited   [][2]gtx.XID // waiter and holder
 }
 
 var _ gtx.Coordinator = (*scripted)(nil)
@@ -85,6 +86,14 @@ func (c *scripted) Rollback(ctx context.Context, _ gtx.XID) (gtx.Status, error) 
 
 func (c *scripted) Outcome(context.Context, gtx.XID) (gtx.Status, error) {
 	c.called("outcome")
+	return c.outcome, nil
+}
+
+func (c *scripted) Await(_ context.Context, waiter, holder gtx.XID) (gtx.Status, error) {
+	c.called("await")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.awaited = append(c.awaited, [2]gtx.XID{waiter, holder})
 	return c.outcome, nil
 }
 

@@ -59,6 +59,24 @@ func Join(ctx context.Context, c Coordinator, xid XID, fn func(context.Context) 
 	return nil, nil, fn(newContext(ctx, tx))
 }
 
+// Waiter is who waits when a row of another transaction is wanted: the XID, or
+// the zero XID as long as no branch holds anything, so that nobody can be
+// waiting for this transaction (rule W5). What a joined process cannot know it
+// takes for held.
+func (tx *Tx) Waiter() XID {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.joined || tx.shared {
+		return tx.xid
+	}
+	for _, s := range tx.branches {
+		if s != branchDead {
+			return tx.xid
+		}
+	}
+	return XID{}
+}
+
 // XID names the transaction.
 func (tx *Tx) XID() XID { return tx.xid }
 

@@ -140,7 +140,7 @@ func (b *Bus) Run(ctx context.Context, fn func(context.Context) error, opts ...g
 func (b *Bus) Begin(ctx context.Context, req gtx.BeginRequest) (gtx.XID, error) {
 	// Rounded up: less than a millisecond must not become the default.
 	ms := (req.Timeout + time.Millisecond - 1) / time.Millisecond
-	r, err := b.call(ctx, opBegin, request{Name: req.Name, TimeoutMS: int64(ms)})
+	r, err := b.call(ctx, opBegin, request{Name: req.Name, TimeoutMS: int64(ms), First: req.First})
 	return r.XID, err
 }
 
@@ -168,6 +168,14 @@ func (b *Bus) Rollback(ctx context.Context, xid gtx.XID) (gtx.Status, error) {
 // (rule G4).
 func (b *Bus) Outcome(ctx context.Context, xid gtx.XID) (gtx.Status, error) {
 	r, err := b.call(ctx, opOutcome, request{XID: xid})
+	return r.Status, err
+}
+
+// Await implements gtx.Coordinator. The coordinator answers when holder has
+// ended; meanwhile the question is repeated, for the coordinator may have
+// changed.
+func (b *Bus) Await(ctx context.Context, waiter, holder gtx.XID) (gtx.Status, error) {
+	r, err := b.call(ctx, opAwait, request{XID: holder, Waiter: waiter, Nonce: rand.Uint64()})
 	return r.Status, err
 }
 

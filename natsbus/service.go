@@ -295,7 +295,7 @@ func (s *Service) appender(ctx context.Context) {
 // deposed and does not know it yet does no harm (rule L8).
 func (s *Service) subscribe() ([]*nats.Subscription, error) {
 	var subs []*nats.Subscription
-	for _, op := range []string{opBegin, opRegister, opCommit, opRollback, opOutcome, opAck, opHello, opStats} {
+	for _, op := range []string{opBegin, opRegister, opCommit, opRollback, opOutcome, opAwait, opAck, opHello, opStats} {
 		sub, err := s.nc.QueueSubscribe(svcPrefix+op, svcQueue, func(m *nats.Msg) { s.request(op, m) })
 		if err != nil {
 			return subs, fmt.Errorf("subscribe %s: %w", op, err)
@@ -350,7 +350,7 @@ func (s *Service) request(op string, m *nats.Msg) {
 	switch op {
 	case opBegin:
 		ms := min(max(r.TimeoutMS, 0), int64(24*365*time.Hour/time.Millisecond))
-		e = coordinator.Begin{Call: m, Timeout: time.Duration(ms) * time.Millisecond}
+		e = coordinator.Begin{Call: m, Timeout: time.Duration(ms) * time.Millisecond, First: r.First}
 	case opRegister:
 		e = coordinator.Register{Call: m, XID: r.XID, Ref: r.Ref}
 	case opCommit:
@@ -359,6 +359,8 @@ func (s *Service) request(op string, m *nats.Msg) {
 		e = coordinator.Rollback{Call: m, XID: r.XID}
 	case opOutcome:
 		e = coordinator.Outcome{Call: m, XID: r.XID}
+	case opAwait:
+		e = coordinator.Await{Call: m, Waiter: r.Waiter, Holder: r.XID, Nonce: r.Nonce}
 	case opAck:
 		e = coordinator.Ack{Call: m, XID: r.XID, Resource: r.Resource}
 	case opHello:

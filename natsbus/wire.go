@@ -34,6 +34,7 @@ const (
 	opCommit   = "commit"
 	opRollback = "rollback"
 	opOutcome  = "outcome"
+	opAwait    = "await"
 	opAck      = "ack"
 	opHello    = "hello"
 	opStats    = "stats"
@@ -48,6 +49,9 @@ type request struct {
 	Confirmed []gtx.BranchRef `json:"c,omitempty"`
 	Dead      []gtx.BranchRef `json:"d,omitempty"`
 	Resource  gtx.ResourceID  `json:"r,omitempty"`
+	First     gtx.XID         `json:"f,omitzero"` // of Begin
+	Waiter    gtx.XID         `json:"w,omitzero"` // of Await, XID is the holder
+	Nonce     uint64          `json:"o,omitempty"`
 }
 
 // reply answers a request.

@@ -10,12 +10,14 @@ import (
 // in its one Reply.
 type Event interface{ event() }
 
-// Requests. Each gets one Reply.
+// Requests. Each gets one Reply, but for Await.
 type (
 	// Begin mints an XID (rule B1). A Timeout of zero or less is the default.
+	// First is the first try of the same work, which gives it its age (rule W5).
 	Begin struct {
 		Call    any
 		Timeout time.Duration
+		First   gtx.XID
 	}
 	// Register adds a branch (rule B2). Reply.Err nil is the ok.
 	Register struct {
@@ -38,6 +40,15 @@ type (
 	Outcome struct {
 		Call any
 		XID  gtx.XID
+	}
+	// Await asks for the end of Holder (rules W2, W5). It is answered then, or at
+	// once with Pending when Waiter must not wait for Holder. A zero Waiter holds
+	// nothing. A later Await with the same Nonce takes the place of the former,
+	// which gets no Reply.
+	Await struct {
+		Call           any
+		Waiter, Holder gtx.XID
+		Nonce          uint64
 	}
 	// Ack says that phase two of XID has ended at Resource (rule G2).
 	Ack struct {
@@ -81,6 +92,7 @@ func (Register) event() {}
 func (Commit) event()   {}
 func (Rollback) event() {}
 func (Outcome) event()  {}
+func (Await) event()    {}
 func (Ack) event()      {}
 func (Hello) event()    {}
 func (Tick) event()     {}

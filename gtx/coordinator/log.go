@@ -172,6 +172,7 @@ func (m *Machine) landed(now time.Time, seq uint64) {
 			m.emit(Reply{Call: call, XID: m.xid(t.key), Status: gtx.Committed})
 		}
 		t.waiters = nil
+		m.tell(t, gtx.Committed)
 		t.pause = m.cfg.PushMin
 		if len(t.todo) == 0 { // every branch was dead: nothing to end
 			m.finish(now, t)

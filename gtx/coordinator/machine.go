@@ -99,7 +99,7 @@ func (m *Machine) Step(now time.Time, e Event) []Action {
 	m.out = m.out[:0]
 	switch e := e.(type) {
 	case Begin:
-		xid, err := m.begin(now, e.Timeout)
+		xid, err := m.begin(now, e)
 		m.emit(Reply{Call: e.Call, XID: xid, Err: err})
 	case Register:
 		m.emit(Reply{Call: e.Call, XID: e.XID, Err: m.register(now, e.XID, e.Ref)})
@@ -113,6 +113,8 @@ func (m *Machine) Step(now time.Time, e Event) []Action {
 			st = t.status()
 		}
 		m.emit(Reply{Call: e.Call, XID: e.XID, Status: st, Err: err})
+	case Await:
+		m.await(now, e)
 	case Ack:
 		m.emit(Reply{Call: e.Call, XID: e.XID, Err: m.ack(now, e.XID, e.Resource)})
 	case Hello:
@@ -198,6 +200,10 @@ func (m *Machine) stepDown(err error) {
 			m.emit(Reply{Call: call, XID: m.xid(t.key), Err: ErrNotLeader})
 		}
 		t.waiters = nil
+		for _, w := range t.watchers {
+			m.emit(Reply{Call: w.call, XID: m.xid(t.key), Err: ErrNotLeader})
+		}
+		t.watchers = nil
 	}
 	m.flight, m.queue, m.dones, m.barrier = nil, nil, nil, false
 	m.emit(StepDown{Err: err})

@@ -8,11 +8,15 @@ import (
 	"github.com/globaltx/globaltx/gtx"
 )
 
-// maxWaiters bounds the Commit calls that wait for one record; later ones hear
-// Pending.
-const maxWaiters = 8
+// maxWaiters bounds the Commit calls that wait for one record, maxWatchers the
+// Await calls for one transaction; later ones hear Pending.
+const (
+	maxWaiters  = 8
+	maxWatchers = 4096
+)
 
-func (m *Machine) begin(now time.Time, timeout time.Duration) (gtx.XID, error) {
+func (m *Machine) begin(now time.Time, e Begin) (gtx.XID, error) {
+	timeout := e.Timeout
 	switch {
 	case m.role != leader:
 		return gtx.XID{}, ErrNotLeader
@@ -26,6 +30,10 @@ func (m *Machine) begin(now time.Time, timeout time.Duration) (gtx.XID, error) {
 	}
 	m.seq++
 	t := &tx{key: key{m.epoch, m.seq}, index: -1}
+	t.age = t.key
+	if first := (key{e.First.Epoch, e.First.Seq}); e.First.Log == m.log && first.less(t.key) {
+		t.age = first
+	}
 	m.txs[t.key] = t
 	m.active++
 	m.timers.set(t, now.Add(min(timeout, m.cfg.MaxTimeout)))
@@ -144,6 +152,7 @@ func (m *Machine) abort(t *tx) {
 	for _, r := range rs {
 		m.emit(Push{Resource: r, Resolution: gtx.Resolution{XID: m.xid(t.key), Status: gtx.Aborted, Branches: by[r]}})
 	}
+	m.tell(t, gtx.Aborted)
 }
 
 // ack is rule G2. Only what is committed counts acknowledgements.

@@ -99,7 +99,9 @@ func (w *world) request(r *rig) {
 	x := w.xids[max(0, len(w.xids)-1-w.rnd.IntN(20))]
 	both := []gtx.BranchRef{ref("a", 1), ref("b", 1)}
 	call := fmt.Sprint("commit", r.call())
-	switch w.rnd.IntN(10) {
+	switch w.rnd.IntN(12) {
+	case 10, 11: // answered now or at the end of x, by whoever leads then
+		r.step(Await{Call: fmt.Sprint("await", r.call()), Waiter: w.xids[w.rnd.IntN(len(w.xids))], Holder: x, Nonce: w.rnd.Uint64()})
 	case 0:
 		r.step(Rollback{Call: "rollback", XID: x})
 	case 1, 2, 3:

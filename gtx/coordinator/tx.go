@@ -32,10 +32,18 @@ type tx struct {
 	branches []gtx.BranchRef  // registered
 	todo     []gtx.ResourceID // participants that have not acknowledged
 	waiters  []any            // Calls of Commit
+	watchers []watcher        // Calls of Await
+	age      key              // of the first try (rule W5)
 
 	at    time.Time     // deadline when active, next push when committed
 	pause time.Duration // between pushes
 	index int           // in timers, -1 when not there
+}
+
+// watcher waits for the end of a transaction.
+type watcher struct {
+	call  any
+	nonce uint64
 }
 
 // status is what may be said of t.

@@ -73,6 +73,10 @@ func (m *memory) Rollback(_ context.Context, xid gtx.XID) (gtx.Status, error) {
 	return m.status(xid), nil
 }
 
+func (m *memory) Await(ctx context.Context, _, holder gtx.XID) (gtx.Status, error) {
+	return m.Outcome(ctx, holder)
+}
+
 func (m *memory) Outcome(_ context.Context, xid gtx.XID) (gtx.Status, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
