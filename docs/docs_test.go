@@ -7,21 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/globaltx/globaltx/proxy/sqltext"
 )
-
-// TestRefusalsAreDocumented holds that statements.md tells every refusal in the
-// words that a program gets.
-func TestRefusalsAreDocumented(t *testing.T) {
-	text := read(t, "statements.md")
-	for _, r := range sqltext.Refusals() {
-		line := "| `" + r.Code + "` | " + strings.ReplaceAll(r.Reason, "|", "\\|") + " |"
-		if !strings.Contains(text, line) {
-			t.Errorf("statements.md lacks the line\n%s", line)
-		}
-	}
-}
 
 // TestLinks holds that relative links lead to files.
 func TestLinks(t *testing.T) {

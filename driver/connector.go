@@ -33,6 +33,7 @@ func newConnector(drv driver.Driver, b Base, s settings) *connector {
 		Dialect:  b.Dialect,
 		Enter:    c.phase2.enter,
 		Settle:   c.phase2.settle,
+		Resolve:  c.phase2.resolve,
 		Skip:     b.Skip,
 		LockWait: s.lockWait,
 		Logger:   s.logger,

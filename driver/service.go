@@ -172,6 +172,11 @@ func (s *service) serve(c gtx.Coordinator) {
 	}
 }
 
+// resolve ends what a decided transaction has left here.
+func (s *service) resolve(ctx context.Context, r gtx.Resolution) error {
+	return s.resolver.Resolve(ctx, r)
+}
+
 func (s *service) settle(ctx context.Context, xid gtx.XID, b gtx.BranchID) (bool, error) {
 	return s.resolver.Settle(ctx, xid, b)
 }

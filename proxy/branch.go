@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -74,7 +73,10 @@ func (b *branch) do(ctx context.Context, text string, args []driver.NamedValue, 
 	if err != nil {
 		return false, nil, err
 	}
-	if s.Kind == sqltext.Select {
+	if err := Supported(s); err != nil {
+		return false, nil, err
+	}
+	if Reads(s) {
 		if !auto {
 			if err := b.begin(ctx); err != nil {
 				return false, nil, err
@@ -106,61 +108,21 @@ func (b *branch) do(ctx context.Context, text string, args []driver.NamedValue, 
 
 // target finds the table that a statement changes.
 func (c *conn) target(ctx context.Context, s *sqltext.Statement) (*undo.Table, error) {
-	if strings.HasPrefix(strings.ToLower(s.Target.Table), "gtx_") {
-		switch strings.ToLower(s.Target.Table) {
+	if strings.HasPrefix(strings.ToLower(s.Target().Name.Table), "gtx_") {
+		switch strings.ToLower(s.Target().Name.Table) {
 		case "gtx_undo", "gtx_branch", "gtx_resource":
-			return nil, &gtx.UnsupportedError{Code: "own-table", Reason: s.Target.Table + " belongs to globaltx"}
+			return nil, &gtx.UnsupportedError{Code: "own-table", Reason: s.Target().Name.Table + " belongs to globaltx"}
 		}
 	}
-	id, ok := c.names[s.Target]
+	id, ok := c.names[s.Target().Name]
 	if !ok {
 		var err error
-		if id, err = c.res.Dialect.Resolve(ctx, c.query, s.Target); err != nil {
+		if id, err = c.res.Dialect.Resolve(ctx, c.query, s.Target().Name); err != nil {
 			return nil, err
 		}
-		c.names[s.Target] = id
+		c.names[s.Target().Name] = id
 	}
 	return c.res.table(ctx, c.query, id)
-}
-
-// capture runs a writing statement. When another transaction holds a row and
-// nothing else has happened in the local transaction it is rolled back, and the
-// statement runs again in a new one, until LockWait is over. The rollback comes
-// before the wait: it frees the row locks that the holder's undo needs (W2).
-func (b *branch) capture(ctx context.Context, r *Capture) (*Captured, error) {
-	until := time.Now().Add(b.c.res.LockWait)
-	for try := 0; ; try++ {
-		out, err := b.captureOnce(ctx, r)
-		if err == nil {
-			b.used = true
-			return out, nil
-		}
-		if errors.Is(err, gtx.ErrUnsupported) {
-			return nil, err // it has not run
-		}
-		first := !b.used
-		b.abandon(err)
-		if !first || !errors.Is(err, gtx.ErrConflict) || !time.Now().Before(until) {
-			return nil, err
-		}
-		if werr := wait(ctx, try); werr != nil {
-			return nil, errors.Join(err, werr)
-		}
-		b.renew()
-	}
-}
-
-// wait pauses 1 ms · 2^try, at most 64 ms, half of it random.
-func wait(ctx context.Context, try int) error {
-	d := time.Millisecond << min(try, 6)
-	t := time.NewTimer(d/2 + rand.N(d))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 func (b *branch) captureOnce(ctx context.Context, r *Capture) (*Captured, error) {

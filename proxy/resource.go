@@ -32,6 +32,9 @@ type Config struct {
 	// Settle tells whether a branch whose COMMIT got no answer has committed
 	// (rule T5).
 	Settle func(ctx context.Context, xid gtx.XID, b gtx.BranchID) (bool, error)
+	// Resolve ends what a decided transaction has left in this database, so that
+	// its rows are free.
+	Resolve func(ctx context.Context, r gtx.Resolution) error
 	// Skip, if not nil, tells that the base driver as the user configured it would
 	// answer driver.ErrSkip to Exec or Query, so that database/sql prepares.
 	Skip func(query string, args int) bool
@@ -51,6 +54,7 @@ type Resource struct {
 	// mu protects the following.
 	mu     sync.Mutex
 	tables map[string]cachedTable
+	ending map[gtx.XID]chan struct{} // being resolved; closed when it is done
 }
 
 type cachedTable struct {
@@ -66,7 +70,7 @@ func NewResource(cfg Config) *Resource {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Resource{Config: cfg, tables: map[string]cachedTable{}}
+	return &Resource{Config: cfg, tables: map[string]cachedTable{}, ending: map[gtx.XID]chan struct{}{}}
 }
 
 // table reads the catalogue at most once per tableTTL and table.

@@ -108,7 +108,7 @@ func (h *house) local(xid gtx.XID, texts ...string) (driver.Conn, gtx.BranchID) 
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		table, err := d.Table(ctx, undo.QueryDB(h.db), stmt.Target.Table)
+		table, err := d.Table(ctx, undo.QueryDB(h.db), stmt.Target().Name.Table)
 		if err != nil {
 			h.t.Fatal(err)
 		}

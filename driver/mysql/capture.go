@@ -87,10 +87,11 @@ func refuse(r *proxy.Capture) error {
 	if s.Returning != (sqltext.Span{}) {
 		return unsupported("returning", "RETURNING is not captured", "read the row with SELECT")
 	}
-	if strings.HasPrefix(strings.ToLower(s.Alias), "gtx_") {
-		return unsupported("alias", "the alias "+s.Alias+" begins with gtx_, which is reserved", "choose another alias")
+	if strings.HasPrefix(strings.ToLower(s.Target().Alias), "gtx_") {
+		return unsupported("alias", "the alias "+s.Target().Alias+" begins with gtx_, which is reserved", "choose another alias")
 	}
-	for _, name := range s.SetColumns {
+	for _, column := range s.SetColumns {
+		name := column.Name
 		for _, k := range r.Table.Key {
 			if strings.EqualFold(name, r.Table.Columns[k].Name) {
 				return unsupported("key-update", "the statement assigns the primary key column "+name, "delete the row and insert it again")
@@ -124,10 +125,10 @@ func mine(r *proxy.Capture) string {
 // target gives the table as the user wrote it, with its alias, and how its
 // columns are reached.
 func target(s *sqltext.Statement) (from, ref string) {
-	from = s.Slice(s.TargetSpan)
+	from = s.Slice(s.Target().NameSpan)
 	ref = from
-	if s.AliasSpan != (sqltext.Span{}) {
-		ref = s.Slice(s.AliasSpan)
+	if s.Target().AliasSpan != (sqltext.Span{}) {
+		ref = s.Slice(s.Target().AliasSpan)
 		from += " AS " + ref
 	}
 	return from, ref
@@ -191,7 +192,7 @@ func remove(p *packet, r *proxy.Capture) (taken, user int) {
 	p.add(" FOR UPDATE", takeOver(r, undo.Delete, digest(image(ref, t))))
 
 	user = p.next()
-	p.user(sqltext.Span{Start: 0, End: max(s.TargetSpan.End, s.AliasSpan.End)})
+	p.user(sqltext.Span{Start: 0, End: max(s.Target().NameSpan.End, s.Target().AliasSpan.End)})
 	captured(p, r, ref)
 	return taken, user
 }

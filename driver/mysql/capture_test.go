@@ -261,7 +261,7 @@ func TestOnePacket(t *testing.T) {
 				if b.Stmt, err = sqltext.Parse(text, flavour, mode); err != nil {
 					return err
 				}
-				id, err := Dialect{}.Resolve(t.Context(), query(s.Conn), b.Stmt.Target)
+				id, err := Dialect{}.Resolve(t.Context(), query(s.Conn), b.Stmt.Target().Name)
 				if err != nil {
 					return err
 				}

@@ -162,7 +162,7 @@ func (b *branch) run(text string, args ...any) (out *proxy.Captured, err error) 
 			return nil
 		}
 		var id string
-		if id, err = dialect.Resolve(ctx, query(c), s.Target); err != nil {
+		if id, err = dialect.Resolve(ctx, query(c), s.Target().Name); err != nil {
 			return nil
 		}
 		var table *undo.Table

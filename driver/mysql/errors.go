@@ -105,7 +105,11 @@ func explain(err error, r *packetError) error {
 	case my.Number == errWrongValue:
 		if _, holder, ok := strings.Cut(my.Message, alarm(r.branch, alarmHeld)); ok {
 			holder, _, _ = strings.Cut(holder, "'")
-			return fmt.Errorf("row of %s is held by %s: %w", r.table, holder, gtx.ErrConflict)
+			xid, err := gtx.ParseXID(holder)
+			if err != nil {
+				return fmt.Errorf("read holder of a row of %s: %w", r.table, err)
+			}
+			return &gtx.ConflictError{Holder: xid, Table: r.table}
 		}
 		if strings.Contains(my.Message, alarm(r.branch, alarmDirty)) {
 			return fmt.Errorf("row of %s differs from what this global transaction left there: %w", r.table, gtx.ErrDirty)

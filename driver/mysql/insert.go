@@ -27,7 +27,7 @@ func insert(p *packet, r *proxy.Capture) (taken, user int, err error) {
 	user = p.next()
 	p.user(sqltext.Span{Start: 0, End: statementEnd(s)})
 
-	ref := s.Slice(s.TargetSpan)
+	ref := s.Slice(s.Target().NameSpan)
 	taken = capture(p, r, undo.Insert, keyImage(ref, t), digest(image(ref, t)), ref, ref+" FORCE INDEX (PRIMARY)")
 	p.add(" WHERE ")
 	newRows(p, r, ref, from)
@@ -222,7 +222,7 @@ func zeroIf(is bool) source {
 // statementEnd is where the text of an INSERT ends, without a semicolon and
 // what stands behind it.
 func statementEnd(s *sqltext.Statement) int {
-	i := s.TargetSpan.End
+	i := s.Target().NameSpan.End
 	if last := s.Rows[len(s.Rows)-1]; len(last) > 0 {
 		i = last[len(last)-1].Span.End
 	}

@@ -56,7 +56,7 @@ func (d Dialect) account(ctx context.Context, c driver.Conn, r *proxy.Capture, t
 		return 0, fmt.Errorf("write branch header: %d rows", asInt(head[colHeader]))
 	case head[colSame] != true:
 		// Not an UnsupportedError: the statement has run and must be rolled back.
-		return 0, fmt.Errorf("capture in %s: %q no longer means this table on this connection: name the schema in the statement", r.Table.ID, r.Stmt.Target.Table)
+		return 0, fmt.Errorf("capture in %s: %q no longer means this table on this connection: name the schema in the statement", r.Table.ID, r.Stmt.Target().Name.Table)
 	case t.captured && asInt(head[colCaptured]) != changed:
 		return 0, fmt.Errorf("capture in %s: %w: locked %d rows, changed %d, a key was changed meanwhile",
 			r.Table.ID, gtx.ErrConflict, asInt(head[colCaptured]), changed)
@@ -89,8 +89,12 @@ func (d Dialect) held(ctx context.Context, c driver.Conn, r *proxy.Capture, hash
 	case err != nil || len(buf.rows) == 0:
 		return fmt.Errorf("capture in %s: %w: its holder has just ended", r.Table.ID, gtx.ErrConflict)
 	}
-	if xid := asText(buf.rows[0][0]); xid != r.XID.String() {
-		return fmt.Errorf("capture in %s: %w: held by %s", r.Table.ID, gtx.ErrConflict, xid)
+	if text := asText(buf.rows[0][0]); text != r.XID.String() {
+		holder, err := gtx.ParseXID(text)
+		if err != nil {
+			return fmt.Errorf("read holder of a row of %s: %w", r.Table.ID, err)
+		}
+		return &gtx.ConflictError{Holder: holder, Table: r.Table.ID}
 	}
 	return fmt.Errorf("capture in %s: row %s changed between two statements of %s: %w", r.Table.ID, hash, r.XID, gtx.ErrDirty)
 }

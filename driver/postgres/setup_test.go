@@ -157,7 +157,10 @@ func (b *bench) parse(text string) (*sqltext.Statement, *undo.Table, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	id, err := Dialect{}.Resolve(b.Context(), queryDB(b.db), stmt.Target)
+	if err := proxy.Supported(stmt); err != nil {
+		return nil, nil, err
+	}
+	id, err := Dialect{}.Resolve(b.Context(), queryDB(b.db), stmt.Target().Name)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -51,9 +51,9 @@ func build(r *proxy.Capture) (*text, error) {
 		return nil, err
 	}
 	s := r.Stmt
-	w := &writer{Capture: r, p: prefix(s.Text, r.Table), ref: ident(s.Target.Table), target: s.Slice(s.TargetSpan)}
-	if s.Alias != "" {
-		w.ref = s.Slice(s.AliasSpan)
+	w := &writer{Capture: r, p: prefix(s.Text, r.Table), ref: ident(s.Target().Name.Table), target: s.Slice(s.Target().NameSpan)}
+	if s.Target().Alias != "" {
+		w.ref = s.Slice(s.Target().AliasSpan)
 		w.target += " AS " + w.ref
 	}
 	w.after = digest(w.ref + ".*")
@@ -91,7 +91,7 @@ func check(r *proxy.Capture) error {
 	if len(r.Table.Key) == 0 {
 		return noKey(r.Table.ID)
 	}
-	for _, span := range []sqltext.Span{s.TargetSpan, s.AliasSpan, s.Set, s.Where, s.Returning} {
+	for _, span := range []sqltext.Span{s.Target().NameSpan, s.Target().AliasSpan, s.Set, s.Where, s.Returning} {
 		if !closed(s.Slice(span)) {
 			return &gtx.UnsupportedError{Code: "unbalanced", Reason: "a part of the statement ends inside a string, a comment or brackets"}
 		}
@@ -110,7 +110,8 @@ func check(r *proxy.Capture) error {
 	for _, c := range r.Table.Columns {
 		always[c.Name] = hasAttr(c, attrAlways)
 	}
-	for _, name := range s.SetColumns {
+	for _, column := range s.SetColumns {
+		name := column.Name
 		switch {
 		case key[name]:
 			return &gtx.UnsupportedError{
@@ -226,7 +227,7 @@ func (w *writer) result() string {
 	if w.Header {
 		header = "(SELECT count(*) AS n FROM " + w.p + "h)"
 	}
-	if t := w.Stmt.Target; t.Schema == "" {
+	if t := w.Stmt.Target().Name; t.Schema == "" {
 		same = "pg_catalog.to_regclass(" + literal(ident(t.Table)) + ") = pg_catalog.to_regclass(" + literal(w.Table.ID) + ")"
 	}
 	held := "CASE WHEN " + count("w") + " <> " + count("u") + " THEN (SELECT x." + w.p + "h FROM " + w.p + "u AS x WHERE NOT EXISTS (SELECT FROM " +
@@ -247,7 +248,7 @@ func insertBody(s *sqltext.Statement) (string, error) {
 	if len(s.Rows) == 0 || len(s.Rows[len(s.Rows)-1]) == 0 {
 		return refuse("the INSERT has no VALUES rows")
 	}
-	start := max(s.TargetSpan.End, s.AliasSpan.End)
+	start := max(s.Target().NameSpan.End, s.Target().AliasSpan.End)
 	row := s.Rows[len(s.Rows)-1]
 	end := skipBlank(s.Text, row[len(row)-1].Span.End)
 	if end >= len(s.Text) || s.Text[end] != ')' {

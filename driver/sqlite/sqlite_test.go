@@ -172,9 +172,12 @@ func (l *local) capture(s do) (*proxy.Captured, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := proxy.Supported(stmt); err != nil {
+		return nil, err
+	}
 	d := Dialect{}
 	q := undo.QueryDB(l.h.db)
-	id, err := d.Resolve(ctx, q, stmt.Target)
+	id, err := d.Resolve(ctx, q, stmt.Target().Name)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,8 @@ func refuseStatement(t *undo.Table, s *sqltext.Statement) error {
 	if s.Kind != sqltext.Update {
 		return nil
 	}
-	for _, set := range s.SetColumns {
+	for _, column := range s.SetColumns {
+		set := column.Name
 		at := slices.IndexFunc(t.Columns, func(c undo.Column) bool { return strings.EqualFold(c.Name, set) })
 		if at >= 0 && slices.Contains(t.Key, at) || at < 0 && rowid(set) {
 			return &gtx.UnsupportedError{
@@ -66,7 +67,7 @@ func withKeys(t *undo.Table, s *sqltext.Statement) (string, error) {
 	case s.Kind == sqltext.Update:
 		end = s.Set.End
 	default:
-		end = max(s.TargetSpan.End, s.AliasSpan.End)
+		end = max(s.Target().NameSpan.End, s.Target().AliasSpan.End)
 	}
 	return s.Text[:end] + "\nRETURNING " + key, nil
 }
@@ -95,9 +96,9 @@ func closingBracket(text string, i int) (int, error) {
 // parameters are numbered anew.
 func companion(t *undo.Table, s *sqltext.Statement, args []driver.NamedValue) (string, []driver.NamedValue, error) {
 	var b strings.Builder
-	b.WriteString("SELECT " + keyImage(t, "") + ", " + keyIdentity(t, "") + ", " + fullImage(t, "") + " FROM " + s.Slice(s.TargetSpan))
-	if s.AliasSpan.End > s.AliasSpan.Start {
-		b.WriteString(" AS " + s.Slice(s.AliasSpan))
+	b.WriteString("SELECT " + keyImage(t, "") + ", " + keyIdentity(t, "") + ", " + fullImage(t, "") + " FROM " + s.Slice(s.Target().NameSpan))
+	if s.Target().AliasSpan.End > s.Target().AliasSpan.Start {
+		b.WriteString(" AS " + s.Slice(s.Target().AliasSpan))
 	}
 	if s.Where.End == s.Where.Start {
 		return b.String(), nil, nil

@@ -119,8 +119,8 @@ func (w *writer) identity(ctx context.Context, key string) (string, error) {
 	return id, nil
 }
 
-// owner finds the undo row of a key: nil when there is none, gtx.ErrConflict when
-// it belongs to another XID.
+// owner finds the undo row of a key: nil when there is none, a
+// *gtx.ConflictError when it belongs to another XID.
 func (w *writer) owner(ctx context.Context, keyh string) (*prior, error) {
 	lines, err := w.lines(ctx, "SELECT xid, op, after_img FROM main.gtx_undo WHERE tbl = ?1 AND keyh = ?2", w.s.Table.ID, keyh)
 	if err != nil {
@@ -131,7 +131,11 @@ func (w *writer) owner(ctx context.Context, keyh string) (*prior, error) {
 	}
 	xid, op := fmt.Sprint(lines[0][0]), undo.Op(fmt.Sprint(lines[0][1]))
 	if xid != w.s.XID.String() {
-		return nil, fmt.Errorf("capture row of %s: %s holds it: %w", w.s.Table.ID, xid, gtx.ErrConflict)
+		holder, err := gtx.ParseXID(xid)
+		if err != nil {
+			return nil, fmt.Errorf("read undo row: %w", err)
+		}
+		return nil, &gtx.ConflictError{Holder: holder, Table: w.s.Table.ID}
 	}
 	p := &prior{op: op}
 	if after, ok := lines[0][2].(string); ok {

@@ -1,198 +1,241 @@
 package sqltext
 
-// insert reads INSERT INTO t [AS alias] [(columns)] VALUES (...), ... [RETURNING ...].
+// insert reads INSERT behind its verb.
 func (p *parser) insert() *Refusal {
-	p.st.Kind = Insert
-	if r := p.modifier(rInsertForm); r != nil {
-		return r
+	if p.family {
+		switch p.word() {
+		case wLowPriority, wDelayed, wHighPriority:
+			p.i++
+		}
+		if p.word() == wIgnore {
+			p.st.Or = OrIgnore
+			p.i++
+		}
 	}
+	if p.word() == wOr && p.d == SQLite {
+		if r := p.orClause(); r != nil {
+			return r
+		}
+	}
+	return p.insertInto()
+}
+
+// replace reads REPLACE of the MySQL family and SQLite behind its verb.
+func (p *parser) replace() *Refusal {
+	p.st.Replace, p.st.Or = true, OrReplace
+	if w := p.word(); p.family && (w == wLowPriority || w == wDelayed) {
+		p.i++
+	}
+	return p.insertInto()
+}
+
+// orClause reads OR and what follows it in SQLite.
+func (p *parser) orClause() *Refusal {
+	p.i++
+	switch {
+	case p.accept("abort"):
+		p.st.Or = OrAbort
+	case p.accept("fail"):
+		p.st.Or = OrFailHere
+	case p.accept("ignore"):
+		p.st.Or = OrIgnore
+	case p.accept("replace"):
+		p.st.Or = OrReplace
+	case p.accept("rollback"):
+		p.st.Or = OrRollback
+	default:
+		return rOrConflict
+	}
+	return nil
+}
+
+// insertInto reads [INTO] t [AS alias] [PARTITION (...)] [(columns)] and the rest.
+func (p *parser) insertInto() *Refusal {
 	switch {
 	case p.word() == wInto:
-		p.intoAt = p.i
+		p.known(p.i)
 		p.i++
 	case !p.family: // MySQL lets INTO out
 		return rInsertForm
 	}
-	if r := p.target(); r != nil {
+	if r := p.insertTable(); r != nil {
 		return r
 	}
-	if p.word() == wAs && !p.family {
-		if r := p.alias(true); r != nil {
-			return r
-		}
-	}
-	if p.open() && !p.queryAt(p.i+1) {
-		if r := p.columnList(); r != nil {
-			return r
-		}
+	if p.open() {
+		p.known(p.i - 1)
 	}
 	switch {
-	case p.word() == wValues, p.word() == wValue && p.family:
-		p.valuesAt = p.i
-		p.i++
+	case !p.open() || p.d != SQLite && p.queryAt(p.i+1):
+	case p.family && p.is(p.i+1, tClose, ')'):
+		p.i += 2 // () is no list: all columns
 	default:
-		return p.notValues()
+		var r *Refusal
+		if p.st.Columns, r = p.columnList(); r != nil {
+			return r
+		}
 	}
-	if r := p.rows(); r != nil {
+	if r := p.overriding(&p.st.Overriding); r != nil {
+		return r
+	}
+	if r := p.insertSource(); r != nil {
 		return r
 	}
 	return p.insertTail()
 }
 
-// queryAt tells whether the words at i begin a query inside a bracket.
+func (p *parser) insertTable() *Refusal {
+	p.st.Targets = []Table{{}}
+	t := p.st.Target()
+	if r := p.name(t); r != nil {
+		return r
+	}
+	if p.word() == wAs && !p.family {
+		return p.aliasOf(t, true)
+	}
+	p.partition(t)
+	return nil
+}
+
+// queryAt tells whether the words at i begin a query inside a bracket. VALUES
+// is also the name of a column in PostgreSQL.
 func (p *parser) queryAt(i int) bool {
 	for p.is(i, tOpen, '(') {
 		i++
 	}
 	switch p.toks[i].word {
-	case wSelect, wWith, wValues, wTable:
+	case wSelect, wWith, wTable:
 		return true
+	case wValues:
+		return p.is(i+1, tOpen, '(') || p.toks[i+1].word == wRow
 	}
 	return false
 }
 
 // columnList reads the names in brackets.
-func (p *parser) columnList() *Refusal {
-	p.listAt = p.i
+func (p *parser) columnList() ([]string, *Refusal) {
+	var list []string
 	p.i++
-	if p.at(tClose) {
-		return rDefaultValues
-	}
 	for {
 		name, next, ok := p.column(p.i)
 		if !ok {
-			return rInsertColumn
+			return nil, rInsertColumn
 		}
-		p.st.Columns = append(p.st.Columns, name)
+		list = append(list, name)
 		p.i = next + 1
-		if p.is(next, tClose, ')') {
-			return nil
+		if p.is(p.i-1, tClose, ')') {
+			return list, nil
 		}
-		if !p.is(next, tOp, ',') {
-			return rInsertColumn
+		if !p.is(p.i-1, tOp, ',') {
+			return nil, rInsertColumn
 		}
 	}
 }
 
-// notValues says why an INSERT without VALUES is refused.
-func (p *parser) notValues() *Refusal {
-	switch p.word() {
-	case wDefault:
-		return rDefaultValues
-	case wSelect, wWith, wTable:
-		return rInsertSelect
-	case wSet:
-		return rInsertSet
-	case wOverriding:
-		return rOverriding
-	case wPartition:
-		return rPartition
+// overriding reads OVERRIDING SYSTEM|USER VALUE.
+func (p *parser) overriding(sp *Span) *Refusal {
+	if p.word() != wOverriding || p.d != Postgres {
+		return nil
 	}
-	if p.open() && p.queryAt(p.i) {
-		return rInsertSelect
+	if !p.says(p.i+1, "system") && !p.says(p.i+1, "user") || p.toks[p.i+2].word != wValue {
+		return rInsertForm
+	}
+	p.known(p.i + 1)
+	p.known(p.i + 2)
+	*sp = p.span(p.i, p.i+3)
+	p.i += 3
+	return nil
+}
+
+// insertSource reads where the rows come from.
+func (p *parser) insertSource() *Refusal {
+	switch w := p.word(); {
+	case w == wValues, w == wValue && p.family:
+		return p.values()
+	case w == wDefault && !p.family && p.toks[p.i+1].word == wValues:
+		if p.d == Postgres && (p.st.Columns != nil || p.st.Overriding != (Span{})) {
+			return rInsertForm
+		}
+		p.st.Source = SourceDefaults
+		p.i += 2
+		return nil
+	case w == wSet && p.family && p.st.Columns == nil:
+		return p.insertSet()
+	case w == wSelect, w == wWith, w == wTable, p.open() && p.d != SQLite && p.queryAt(p.i):
+		return p.insertQuery()
 	}
 	return rInsertForm
 }
 
-// rows reads the rows of VALUES.
-func (p *parser) rows() *Refusal {
-	if p.word() == wRow {
-		return rValuesRow
-	}
-	for {
-		if !p.open() {
-			return rValuesForm
-		}
-		row, r := p.row()
-		if r != nil {
-			return r
-		}
-		want := len(p.st.Columns)
-		if len(p.st.Rows) > 0 {
-			want = len(p.st.Rows[0])
-		}
-		if want > 0 && len(row) != want {
-			return rValuesCount
-		}
-		p.st.Rows = append(p.st.Rows, row)
-		if !p.is(p.i, tOp, ',') {
-			return nil
-		}
-		p.i++
-	}
-}
-
-// row reads one row in brackets.
-func (p *parser) row() ([]Value, *Refusal) {
-	end := int(p.toks[p.i].mate)
-	from := p.i + 1
-	if from == end {
-		return nil, rDefaultValues
-	}
-	row := make([]Value, 0, len(p.st.Columns))
-	for i := from; ; i = p.skip(i) {
-		if i < end && !p.is(i, tOp, ',') {
+// insertQuery reads a query up to what belongs to INSERT again. A join on a
+// function named conflict looks like ON CONFLICT here, and is refused there for
+// the DO that it lacks.
+func (p *parser) insertQuery() *Refusal {
+	from := p.i
+	for ; !p.at(tEnd); p.i = p.skip(p.i) {
+		switch w := p.word(); {
+		case w == wReturning && p.d != MySQL, p.upsertAt():
+		default:
 			continue
 		}
-		if i == from {
-			return nil, rValuesForm
-		}
-		if p.danglingOperator(i - 1) {
-			return nil, rOperatorEnd
-		}
-		row = append(row, p.value(from, i))
-		if i == end {
-			p.i = end + 1
-			return row, nil
-		}
-		from = i + 1
+		break
 	}
+	var r *Refusal
+	p.st.Source = SourceQuery
+	p.st.Query, r = p.bodyFrom(from)
+	return r
 }
 
-// value sorts the expression from token i to before token j.
-func (p *parser) value(i, j int) Value {
-	v := Value{Span: p.span(i, j)}
-	t := p.toks[i]
-	switch {
-	case j == i+2 && (p.is(i, tOp, '-') || p.is(i, tOp, '+')) && p.is(i+1, tNumber, 0):
-		v.Kind = ValueLiteral
-	case j > i+1:
-	case t.kind == tNumber && t.op == 0, t.kind == tString && literalString(t.op), t.word == wTrue, t.word == wFalse:
-		v.Kind = ValueLiteral
-	case t.word == wNull:
-		v.Kind = ValueNull
-	case t.word == wDefault:
-		v.Kind = ValueDefault
-	case t.kind == tParam:
-		v.Kind = ValuePlaceholder
-		v.Placeholder = int(t.mate)
+// insertSet reads SET column = value, ... of the MySQL family.
+func (p *parser) insertSet() *Refusal {
+	var row []Value
+	for {
+		p.i++
+		name, next, ok := p.column(p.i)
+		if !ok || !p.is(next, tOp, '=') {
+			return rSetTarget
+		}
+		p.i = next + 1
+		from := p.i
+		for !p.at(tEnd) && !p.is(p.i, tOp, ',') && p.word() != wAs && !p.clauseAt(p.i) {
+			p.i = p.skip(p.i)
+		}
+		if _, r := p.bodyFrom(from); r != nil {
+			return r
+		}
+		p.st.Columns = append(p.st.Columns, name)
+		row = append(row, p.value(from, p.i))
+		if !p.is(p.i, tOp, ',') {
+			break
+		}
 	}
-	return v
+	p.st.Source, p.st.Rows = SourceSet, [][]Value{row}
+	return nil
 }
 
-// literalString tells whether a string with this letter in front is text. N has
-// a type of its own, X is bytes, B is bits.
-func literalString(letter byte) bool {
-	return letter == 0 || letter == 'E' || letter == 'U' || letter == '$'
-}
-
-// insertTail reads what follows VALUES.
+// insertTail reads what follows the rows.
 func (p *parser) insertTail() *Refusal {
-	switch p.word() {
-	case wOn:
-		switch p.toks[p.i+1].word {
-		case wDuplicate:
-			return rOnDuplicate
-		case wConflict:
-			return rOnConflict
+	if p.word() == wAs {
+		if r := p.rowAlias(); r != nil {
+			return r
 		}
-	case wAs:
+	}
+	if r := p.upserts(); r != nil {
+		return r
+	}
+	return p.returning()
+}
+
+// rowAlias reads AS new [(columns)] of MySQL.
+func (p *parser) rowAlias() *Refusal {
+	from := p.i
+	if p.d != MySQL || p.st.Source == SourceQuery || p.st.Replace || !p.nameAt(p.i+1) {
 		return rRowAlias
-	case wReturning:
-		return p.returning()
 	}
-	if !p.at(tEnd) {
-		return p.strayClause()
+	p.i += 2
+	if p.open() {
+		p.known(p.i - 1)
+		p.i = p.skip(p.i)
 	}
+	p.st.RowAlias = p.span(from, p.i)
 	return nil
 }

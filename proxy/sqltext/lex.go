@@ -30,6 +30,7 @@ type token struct {
 	kind       kind
 	op         byte
 	word       word // of an unquoted word; wNone after a dot, and after AS
+	known      bool // set by parser.known
 	start, end int32
 	mate       int32 // of a bracket: the index of its partner
 }
@@ -109,6 +110,9 @@ func (l *lexer) next() *Refusal {
 		return l.sqliteNamed()
 	case c == ':' && l.family && l.peek(1) == '=':
 		return rAssignment
+	case c == ';':
+		l.semicolon()
+		return nil
 	case c == ':' && l.d == Postgres, c == '?', isOperator(c, l.d):
 		l.add(tOp, c, l.pos+1)
 		return nil
@@ -120,6 +124,15 @@ func (l *lexer) next() *Refusal {
 func (l *lexer) add(k kind, op byte, end int) {
 	l.toks = append(l.toks, token{kind: k, op: op, start: int32(l.pos), end: int32(end)})
 	l.pos = end
+}
+
+// semicolon ends a statement. SQLite is given one statement after the other,
+// each with all arguments, and numbers the parameters of each from 1.
+func (l *lexer) semicolon() {
+	l.add(tOp, ';', l.pos+1)
+	if l.d == SQLite && len(l.open) == 0 {
+		l.nvar, l.named = 0, nil
+	}
 }
 
 func (l *lexer) last() token {
@@ -160,18 +173,20 @@ func (l *lexer) lineComment() {
 // blockComment skips /* */, which nests in PostgreSQL only.
 func (l *lexer) blockComment() *Refusal {
 	rest := l.text[l.pos+2:]
-	switch {
-	case l.family && (strings.HasPrefix(rest, "!") || len(rest) > 1 && lower(rest[0]) == 'm' && rest[1] == '!'):
+	if l.family && (strings.HasPrefix(rest, "!") || len(rest) > 1 && lower(rest[0]) == 'm' && rest[1] == '!') {
 		return rVersionComment
-	case l.d != SQLite && strings.HasPrefix(rest, "+"):
-		return rHintComment // MySQL's own, and pg_hint_plan
 	}
+	from := l.pos + 3
+	hints := l.d != SQLite && strings.HasPrefix(rest, "+")
 	depth := 1
 	for i := l.pos + 2; i+1 < len(l.text); i++ {
 		switch {
 		case l.text[i] == '*' && l.text[i+1] == '/':
 			if depth--; depth == 0 {
 				l.pos = i + 2
+				if hints {
+					return l.hintComment(l.text[from:i])
+				}
 				return nil
 			}
 			i++
@@ -219,7 +234,7 @@ func inName(c byte) bool {
 // Operators are kept as single characters: nothing depends on where one ends.
 func isOperator(c byte, d Dialect) bool {
 	switch c {
-	case '+', '-', '*', '/', '%', '<', '>', '=', '!', '~', '&', '|', ',', '.', ';':
+	case '+', '-', '*', '/', '%', '<', '>', '=', '!', '~', '&', '|', ',', '.':
 		return true
 	case '^':
 		return d != SQLite

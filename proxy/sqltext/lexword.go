@@ -68,16 +68,19 @@ func (l *lexer) prefixed(letter byte, end int) (done bool, r *Refusal) {
 
 // str reads a string whose quote stands at pos.
 func (l *lexer) str(letter byte) *Refusal {
-	// PostgreSQL goes on with an E'' string behind a line end, with its rules.
-	if last := l.last(); l.d == Postgres && last.kind == tString && last.op == 'E' {
-		return rStringJoin
+	// PostgreSQL goes on with a string behind a line end by the rules of its letter.
+	if last := l.last(); l.d == Postgres && last.kind == tString {
+		if last.op == 'E' || l.m.BackslashStrings && last.op != 0 && last.op != 'N' {
+			return rStringJoin
+		}
 	}
 	return l.strFrom(letter, l.pos)
 }
 
 // strFrom reads a string that begins at pos and whose quote stands at at.
 func (l *lexer) strFrom(letter byte, at int) *Refusal {
-	backslash := l.family && !l.m.NoBackslashEscapes || letter == 'E'
+	backslash := l.family && !l.m.NoBackslashEscapes || letter == 'E' ||
+		l.d == Postgres && l.m.BackslashStrings && (letter == 0 || letter == 'N')
 	quote := l.text[at]
 	for i := at + 1; i < len(l.text); i++ {
 		switch c := l.text[i]; {

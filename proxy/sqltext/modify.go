@@ -1,235 +1,227 @@
 package sqltext
 
-// update reads UPDATE t [[AS] alias] SET ... [WHERE ...] [RETURNING ...].
+// update reads UPDATE table SET ... and the clauses behind, also of several
+// tables in the MySQL family.
 func (p *parser) update() *Refusal {
-	p.st.Kind = Update
-	if r := p.modifier(rUpdateForm); r != nil {
+	if r := p.updateModifiers(); r != nil {
 		return r
 	}
-	if r := p.target(); r != nil {
-		return r
-	}
-	if r := p.notTable(rUpdateForm); r != nil {
-		return r
-	}
-	if r := p.alias(p.d == SQLite); r != nil {
-		return r
-	}
-	if p.word() != wSet {
-		return p.afterTable(rUpdateForm)
-	}
-	p.i++
 	from := p.i
-	body, r := p.body()
-	if r != nil {
+	if !p.family || !p.open() && p.word() != wLateral {
+		if r := p.oneTarget(); r != nil {
+			return r
+		}
+	}
+	var rs refs
+	if p.word() != wSet {
+		if !p.family {
+			return p.afterTable(rUpdateForm)
+		}
+		p.i = from
+		if r := p.severalTables(&rs); r != nil {
+			return r
+		}
+		if p.word() != wSet || len(rs.base)+rs.other < 2 {
+			return p.afterTable(rUpdateForm)
+		}
+	}
+	p.known(p.i)
+	p.i++
+	var r *Refusal
+	if p.st.Set, p.st.SetColumns, r = p.assignments(); r != nil {
 		return r
 	}
-	p.st.Set = body
-	if r := p.setColumns(from, p.i); r != nil {
-		return r
+	if p.st.Multi {
+		if p.st.Targets, r = p.assignedTables(rs.base); r != nil {
+			return r
+		}
 	}
-	return p.whereReturning()
+	return p.tail()
 }
 
-// delete reads DELETE FROM t [[AS] alias] [WHERE ...] [RETURNING ...].
+// delete reads DELETE FROM table and the clauses behind, and the two forms with
+// several tables of the MySQL family.
 func (p *parser) delete() *Refusal {
-	p.st.Kind = Delete
-	if r := p.modifier(rDeleteForm); r != nil {
-		return r
+	for p.family && (p.word() == wLowPriority || p.word() == wQuick || p.word() == wIgnore) {
+		if p.word() == wIgnore {
+			p.st.Or = OrIgnore
+		}
+		p.i++
 	}
 	switch {
-	case p.word() == wFrom:
-		p.i++
-	case p.word() == wHistory && p.d == MariaDB:
+	case p.d == MariaDB && p.word() == wHistory:
 		return rDeleteHistory
-	case p.family && p.nameAt(p.i):
-		return rSeveralTables // DELETE t FROM ...
-	default:
+	case p.word() != wFrom && p.family:
+		return p.deleteSeveral(wFrom)
+	case p.word() != wFrom:
 		return rDeleteForm
 	}
-	if p.word() == wOnly {
-		return rOnly
+	p.i++
+	if p.family && p.listedBefore(wUsing) {
+		return p.deleteSeveral(wUsing)
 	}
-	if r := p.target(); r != nil {
+	if r := p.oneTarget(); r != nil {
 		return r
 	}
-	if r := p.notTable(rDeleteForm); r != nil {
-		return r
-	}
-	if r := p.alias(p.d == SQLite); r != nil {
-		return r
-	}
-	if w := p.word(); w != wWhere && w != wReturning && !p.at(tEnd) {
+	if !p.at(tEnd) && !p.clauseAt(p.i) || p.word() == wFor {
 		return p.afterTable(rDeleteForm)
 	}
-	return p.whereReturning()
+	return p.tail()
 }
 
-// modifier refuses the words between the verb and the table.
-func (p *parser) modifier(form *Refusal) *Refusal {
-	switch p.word() {
-	case wLowPriority, wHighPriority, wDelayed, wQuick:
-		return rModifier
-	case wIgnore:
-		return rIgnore
-	case wOr:
-		return rOrConflict
-	case wOnly:
-		return rOnly
+// deleteSeveral reads the list of tables to delete from, the word behind it, the
+// table references, and the clauses.
+func (p *parser) deleteSeveral(behind word) *Refusal {
+	names, next := p.tableList(p.i)
+	if len(names) == 0 || p.toks[next].word != behind {
+		return rDeleteForm
 	}
-	if p.at(tOpen) {
-		return form
+	p.i = next + 1
+	var rs refs
+	if r := p.severalTables(&rs); r != nil {
+		return r
 	}
-	return nil
-}
-
-// notTable refuses what can stand behind a table name but is no alias.
-func (p *parser) notTable(form *Refusal) *Refusal {
-	switch p.word() {
-	case wAs, wSet, wWhere, wReturning:
-		return nil
-	}
-	if p.at(tOp) || p.at(tOpen) || notName[p.word()] {
-		return p.afterTable(form)
-	}
-	return nil
-}
-
-// afterTable says why a statement cannot go on like this behind its table.
-func (p *parser) afterTable(form *Refusal) *Refusal {
-	if p.is(p.i, tOp, ',') {
-		return rSeveralTables
-	}
-	switch p.word() {
-	case wJoin, wInner, wLeft, wRight, wCross, wNatural, wFull, wStraightJoin:
-		return rJoin
-	case wUsing:
-		if p.st.Kind == Delete {
-			return rDeleteUsing
+	for _, name := range names {
+		i, r := find(rs.base, name)
+		if r != nil {
+			return r
 		}
-	case wUse, wForce, wIgnore, wIndexed, wNot:
-		return rIndexHint
-	case wPartition:
-		return rPartition
+		p.st.Targets = append(p.st.Targets, rs.base[i])
+	}
+	if !p.at(tEnd) && !p.clauseAt(p.i) {
+		return p.afterTable(rDeleteForm)
+	}
+	return p.tail()
+}
+
+func (p *parser) listedBefore(w word) bool {
+	names, next := p.tableList(p.i)
+	return len(names) > 0 && p.toks[next].word == w
+}
+
+// tableList reads table[.*], schema.table[.*], ... and gives the token behind,
+// or nothing.
+func (p *parser) tableList(i int) (names []Name, next int) {
+	for {
+		if !p.nameAt(i) {
+			return nil, i
+		}
+		n := Name{Table: p.unquote(p.toks[i])}
+		i++
+		if p.is(i, tOp, '.') && p.nameAt(i+1) {
+			n.Schema, n.Table = n.Table, p.unquote(p.toks[i+1])
+			i += 2
+		}
+		if p.is(i, tOp, '.') && p.is(i+1, tOp, '*') {
+			i += 2
+		}
+		names = append(names, n)
+		if !p.is(i, tOp, ',') {
+			return names, i
+		}
+		i++
+	}
+}
+
+// updateModifiers reads the words between UPDATE and the table.
+func (p *parser) updateModifiers() *Refusal {
+	if p.d == SQLite && p.word() == wOr {
+		return p.orClause()
+	}
+	if p.family && p.word() == wLowPriority {
+		p.i++
+	}
+	if p.family && p.word() == wIgnore {
+		p.st.Or = OrIgnore
+		p.i++
+	}
+	return nil
+}
+
+// oneTarget reads the table of a statement that changes one.
+func (p *parser) oneTarget() *Refusal {
+	p.st.Targets = []Table{{}}
+	if r := p.table(p.st.Target()); r != nil {
+		return r
+	}
+	if p.isCTE(p.st.Target().Name) {
+		return rTargetCTE
+	}
+	return nil
+}
+
+// severalTables reads the references of a Multi.
+func (p *parser) severalTables(rs *refs) *Refusal {
+	p.st.Multi = true
+	p.st.Targets = nil
+	from := p.i
+	if r := p.references(rs); r != nil {
+		return r
+	}
+	p.st.From = p.span(from, p.i)
+	return nil
+}
+
+// assignedTables gives the tables that a Multi update may change: those named in
+// front of the columns, or all when a column has no table in front.
+func (p *parser) assignedTables(base []Table) ([]Table, *Refusal) {
+	all := false
+	named := make([]bool, len(base))
+	for _, c := range p.st.SetColumns {
+		if c.Table == "" {
+			all = true
+			continue
+		}
+		i, r := find(base, Name{Table: c.Table})
+		if r != nil {
+			return nil, r
+		}
+		named[i] = true
+	}
+	if all && len(base) == 0 {
+		return nil, rTargetName
+	}
+	var targets []Table
+	for i, t := range base {
+		if all || named[i] {
+			targets = append(targets, t)
+		}
+	}
+	return targets, nil
+}
+
+// afterTable says why a statement cannot go on like this behind its tables.
+func (p *parser) afterTable(form *Refusal) *Refusal {
+	switch p.word() {
 	case wFor:
 		return rPortion
-	case wOrder:
-		return rOrderBy
-	case wLimit:
-		return rLimit
+	case wUse, wForce, wIgnore, wIndexed, wNot:
+		return rHintForm
 	}
 	return form
 }
 
-// whereReturning reads the tail of UPDATE and DELETE.
-func (p *parser) whereReturning() *Refusal {
-	if p.word() == wWhere {
-		p.i++
-		if p.word() == wCurrent && p.toks[p.i+1].word == wOf {
-			return rCurrentOf
-		}
-		from := p.i
-		body, r := p.body()
-		if r != nil {
-			return r
-		}
-		for i := from; i < p.i; i = p.skip(i) {
-			if p.is(i, tOp, ',') {
-				return rUnknownClause // no condition holds a list outside brackets
-			}
-		}
-		p.st.Where = body
-	}
-	return p.returning()
-}
-
-// returning reads RETURNING and the end of the statement.
-func (p *parser) returning() *Refusal {
-	if p.word() == wReturning {
-		if p.d == MySQL {
-			return rReturning
-		}
-		p.i++
-		if p.word() == wWith {
-			return rReturningWith
-		}
-		body, r := p.body()
-		if r != nil {
-			return r
-		}
-		p.st.Returning = body
-	}
-	if !p.at(tEnd) {
-		return p.strayClause()
-	}
-	return nil
-}
-
-// body reads up to the next clause at this level and stands on its word.
-// A body may be put in front of other text, so it must not end in an operator:
-// MySQL reads the -- of "a=1--;" as two signs, but as a comment before a space.
-func (p *parser) body() (Span, *Refusal) {
+// assignments reads what stands behind SET and the columns that are assigned.
+func (p *parser) assignments() (Span, []Column, *Refusal) {
 	from := p.i
-	for !p.at(tEnd) && !p.clauseAt(p.i) {
-		p.i = p.skip(p.i)
+	body, r := p.body()
+	if r != nil {
+		return Span{}, nil, r
 	}
-	if p.i == from {
-		return Span{}, rMissingClause
-	}
-	if p.danglingOperator(p.i - 1) {
-		return Span{}, rOperatorEnd
-	}
-	return p.span(from, p.i), nil
+	columns, r := p.assignedColumns(from, p.i)
+	return body, columns, r
 }
 
-// danglingOperator tells whether a part may not end at token i. A star ends
-// RETURNING *.
-func (p *parser) danglingOperator(i int) bool {
-	return p.toks[i].kind == tOp && p.toks[i].op != '*'
-}
-
-// clauseAt tells whether token i begins a clause. The FROM of IS DISTINCT FROM
-// does not.
-func (p *parser) clauseAt(i int) bool {
-	w := p.toks[i].word
-	if w == wFrom && p.toks[i-1].word == wDistinct && !p.family {
-		return false
-	}
-	return clause[p.d][w]
-}
-
-// strayClause refuses the clause at i, which nothing has asked for.
-func (p *parser) strayClause() *Refusal {
-	switch p.word() {
-	case wFrom:
-		if p.st.Kind == Update {
-			return rUpdateFrom
-		}
-	case wUsing:
-		if p.st.Kind == Delete {
-			return rDeleteUsing
-		}
-	case wJoin, wStraightJoin:
-		return rJoin
-	case wOrder:
-		return rOrderBy
-	case wLimit, wOffset, wFetch:
-		return rLimit
-	case wSet, wWhere, wReturning:
-		return rClauseOrder
-	}
-	return rUnknownClause
-}
-
-// setColumns reads the targets of the assignments between tokens i and end.
-func (p *parser) setColumns(i, end int) *Refusal {
+// assignedColumns reads the targets of the assignments between tokens i and end.
+func (p *parser) assignedColumns(i, end int) ([]Column, *Refusal) {
+	var columns []Column
 	for {
 		var r *Refusal
-		if i, r = p.setTarget(i); r != nil {
-			return r
+		if columns, i, r = p.setTarget(columns, i); r != nil {
+			return nil, r
 		}
 		if !p.is(i, tOp, '=') || p.is(i+1, tOp, '=') {
-			return rSetTarget
+			return nil, rSetTarget
 		}
 		i++
 		value := i
@@ -237,60 +229,37 @@ func (p *parser) setColumns(i, end int) *Refusal {
 			i = p.skip(i)
 		}
 		if i == value {
-			return rMissingClause
+			return nil, rMissingClause
 		}
 		if i == end {
-			return nil
+			return columns, nil
 		}
 		i++
 	}
 }
 
 // setTarget reads what is assigned: a column, or a list of columns in brackets.
-func (p *parser) setTarget(i int) (int, *Refusal) {
-	if !p.is(i, tOpen, '(') {
-		return p.setColumn(i)
-	}
-	if p.family {
-		return 0, rSetTarget
+func (p *parser) setTarget(columns []Column, i int) ([]Column, int, *Refusal) {
+	list := p.is(i, tOpen, '(')
+	if list && p.family {
+		return nil, 0, rSetTarget
 	}
 	for {
-		var r *Refusal
-		if i, r = p.setColumn(i + 1); r != nil {
-			return 0, r
+		if list {
+			i++
 		}
-		if p.is(i, tClose, ')') {
-			return i + 1, nil
+		c, next, ok := p.assigned(i)
+		if !ok {
+			return nil, 0, rSetTarget
 		}
-		if !p.is(i, tOp, ',') {
-			return 0, rSetTarget
+		columns = append(columns, c)
+		switch i = next; {
+		case !list:
+			return columns, i, nil
+		case p.is(i, tClose, ')'):
+			return columns, i + 1, nil
+		case !p.is(i, tOp, ','):
+			return nil, 0, rSetTarget
 		}
-	}
-}
-
-func (p *parser) setColumn(i int) (int, *Refusal) {
-	name, i, ok := p.column(i)
-	if !ok {
-		return 0, rSetTarget
-	}
-	p.st.SetColumns = append(p.st.SetColumns, name)
-	return i, nil
-}
-
-// column reads a column name. Only the MySQL family lets the table stand in
-// front; elsewhere a.b is a part of a column.
-func (p *parser) column(i int) (name string, next int, ok bool) {
-	for parts := 1; ; parts++ {
-		t := p.toks[i]
-		if t.kind != tWord && t.kind != tQuoted {
-			return "", 0, false
-		}
-		if !p.is(i+1, tOp, '.') {
-			return p.unquote(t), i + 1, true
-		}
-		if !p.family || parts == 3 {
-			return "", 0, false
-		}
-		i += 2
 	}
 }

@@ -49,47 +49,85 @@ func lowerASCII(s string) string {
 // nameAt tells whether token i can name a table or be an alias.
 func (p *parser) nameAt(i int) bool {
 	t := p.toks[i]
+	if p.d == Postgres && niladic[p.d][t.word] {
+		return false
+	}
 	return t.kind == tQuoted || t.kind == tWord && !notName[t.word]
 }
 
-// target reads table or schema.table.
-func (p *parser) target() *Refusal {
+// name reads table or schema.table.
+func (p *parser) name(t *Table) *Refusal {
 	from := p.i
 	if !p.nameAt(p.i) {
 		return rName
 	}
-	p.st.Target.Table = p.unquote(p.toks[p.i])
+	t.Name.Table = p.unquote(p.toks[p.i])
 	p.i++
 	if p.is(p.i, tOp, '.') {
 		p.i++
 		if !p.nameAt(p.i) {
 			return rName
 		}
-		p.st.Target.Schema, p.st.Target.Table = p.st.Target.Table, p.unquote(p.toks[p.i])
+		t.Name.Schema, t.Name.Table = t.Name.Table, p.unquote(p.toks[p.i])
 		p.i++
 	}
 	if p.is(p.i, tOp, '.') {
 		return rNameParts
 	}
-	p.st.TargetSpan = p.span(from, p.i)
+	t.NameSpan = p.span(from, p.i)
 	return nil
 }
 
-// alias reads AS alias, or an alias alone where the dialect has that.
-func (p *parser) alias(needAs bool) *Refusal {
+// aliasOf reads AS alias, or an alias alone where the dialect has that.
+func (p *parser) aliasOf(t *Table, needAs bool) *Refusal {
 	switch {
 	case p.word() == wAs:
 		p.i++
 		if !p.nameAt(p.i) {
 			return rName
 		}
-	case !p.nameAt(p.i):
+	case !p.nameAt(p.i), p.family && p.word() == wLock: // LOCK IN SHARE MODE
 		return nil
 	case needAs:
 		return rMissingAliasAs
 	}
-	p.st.Alias = p.unquote(p.toks[p.i])
-	p.st.AliasSpan = p.span(p.i, p.i+1)
+	t.Alias = p.unquote(p.toks[p.i])
+	t.AliasSpan = p.span(p.i, p.i+1)
 	p.i++
 	return nil
+}
+
+// column reads the name of a column and gives the token behind it.
+func (p *parser) column(i int) (name string, next int, ok bool) {
+	c, next, ok := p.assigned(i)
+	return c.Name, next, ok
+}
+
+// assigned reads a column that gets a value. The MySQL family lets the table
+// stand in front; in PostgreSQL a.b and a[1] are parts of the column a.
+func (p *parser) assigned(i int) (c Column, next int, ok bool) {
+	if k := p.toks[i].kind; k != tWord && k != tQuoted {
+		return c, 0, false
+	}
+	c.Name = p.unquote(p.toks[i])
+	i++
+	for parts := 1; ; parts++ {
+		dot := p.is(i, tOp, '.')
+		switch {
+		case p.d == Postgres && p.is(i, tOpen, '['):
+			i = p.skip(i)
+			continue
+		case !dot:
+			return c, i, true
+		case p.d == SQLite, p.family && parts == 3:
+			return c, 0, false
+		}
+		if k := p.toks[i+1].kind; k != tWord && k != tQuoted {
+			return c, 0, false
+		}
+		if p.family {
+			c.Table, c.Name = c.Name, p.unquote(p.toks[i+1])
+		}
+		i += 2
+	}
 }

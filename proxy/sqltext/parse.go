@@ -1,16 +1,15 @@
 package sqltext
 
 import (
-	"slices"
-	"strings"
+	"sort"
 	"sync"
 )
 
-// Parse reads one statement, with at most one semicolon behind it. The error is
-// always a *Refusal: the text is not fully understood and must not run inside a
-// global transaction. Parse does not validate: a text that it understands may
-// still be an error to the server, but it never means something else there.
-// Parse is safe for concurrent use; Cache saves doing the work again.
+// Parse reads a text of one statement or several. The error is always a
+// *Refusal: the text is not fully understood and must not run inside a global
+// transaction. Parse does not validate: a text that it understands may still be
+// an error to the server, but it never means something else there. Parse is
+// safe for concurrent use; Cache saves doing the work again.
 func Parse(text string, d Dialect, m Mode) (*Statement, error) {
 	st, r := parse(text, d, m)
 	if r != nil {
@@ -37,96 +36,176 @@ func parse(text string, d Dialect, m Mode) (*Statement, *Refusal) {
 	if r := l.run(); r != nil {
 		return nil, r
 	}
-	p := parser{
-		text: text, d: d, family: l.family, toks: l.toks,
-		st: &Statement{Text: text, Dialect: d, Placeholders: l.params},
-	}
-	if r := p.statement(); r != nil {
-		return nil, r
-	}
-	return p.st, nil
+	return l.statements()
 }
 
-// parser reads the tokens of one statement. The last token is tEnd, so the
-// token behind any other can be looked at.
+// statements reads what stands between the semicolons outside brackets.
+func (l *lexer) statements() (*Statement, *Refusal) {
+	var parts []*Statement
+	from := 0
+	for i := 0; i < len(l.toks); i++ {
+		t := &l.toks[i]
+		if t.kind == tOpen {
+			i = int(t.mate)
+			continue
+		}
+		if t.kind == tOp && t.op == ';' {
+			*t = token{kind: tEnd, start: t.start, end: t.start}
+		}
+		if t.kind != tEnd {
+			continue
+		}
+		if i > from {
+			p := l.parser(from, i)
+			if r := p.statement(); r != nil {
+				return nil, r
+			}
+			parts = append(parts, p.st)
+		}
+		from = i + 1
+	}
+	switch len(parts) {
+	case 0:
+		return nil, rEmpty
+	case 1:
+		return parts[0], nil
+	}
+	return several(parts, l.params), nil
+}
+
+func several(parts []*Statement, params []Placeholder) *Statement {
+	first, last := parts[0], parts[len(parts)-1]
+	st := &Statement{
+		Text: first.Text, Dialect: first.Dialect, Kind: Several,
+		Span:  Span{first.Span.Start, last.Span.End},
+		Parts: parts, Placeholders: params,
+	}
+	var all names
+	for _, part := range parts {
+		st.Locking = st.Locking || part.Locking
+		for _, name := range part.Functions {
+			all.add(name)
+		}
+	}
+	st.Functions = all.list
+	return st
+}
+
+// parser reads the tokens of one statement, from first to before last. The token
+// last is tEnd, so the token behind any other can be looked at.
 type parser struct {
 	text   string
 	d      Dialect
+	m      Mode
 	family bool
 	toks   []token
+	params []Placeholder // of the whole text
 	i      int
+	first  int
+	last   int
+	inner  bool // the statement stands inside another
+	marker int  // how many of params stand before first
 	st     *Statement
+}
 
-	intoAt   int // the token INTO of INSERT, 0 for none
-	listAt   int // the bracket of INSERT's column list, 0 for none
-	valuesAt int // the token VALUES or VALUE of INSERT, 0 for none
+// parser gives one for the tokens from i to before j, which is tEnd.
+func (l *lexer) parser(i, j int) parser {
+	p := parser{
+		text: l.text, d: l.d, m: l.m, family: l.family, toks: l.toks, params: l.params,
+		i: i, first: i, last: j,
+	}
+	p.begin()
+	return p
+}
+
+func (p *parser) begin() {
+	p.st = &Statement{Text: p.text, Dialect: p.d, Span: p.span(p.first, p.last)}
+	if len(p.params) == 0 {
+		return
+	}
+	p.marker = p.markersBefore(p.st.Span.Start)
+	if end := p.markersBefore(p.st.Span.End); end > p.marker {
+		p.st.Placeholders = p.params[p.marker:end:end]
+	}
+}
+
+func (p *parser) markersBefore(pos int) int {
+	return sort.Search(len(p.params), func(i int) bool { return p.params[i].Span.Start >= pos })
+}
+
+// nested reads the tokens from i to before j as a statement of its own, inner
+// when it is a part of this one.
+func (p *parser) nested(i, j int, inner bool) (*Statement, *Refusal) {
+	q := *p
+	q.i, q.first, q.last, q.inner, q.marker = i, i, j, inner, 0
+	q.begin()
+	behind := p.toks[j]
+	p.toks[j] = token{kind: tEnd, start: behind.start, end: behind.start}
+	r := q.statement()
+	p.toks[j] = behind
+	if r != nil {
+		return nil, r
+	}
+	return q.st, nil
 }
 
 func (p *parser) statement() *Refusal {
-	if r := p.single(); r != nil {
-		return r
-	}
-	first := p.toks[0]
-	var r *Refusal
-	switch {
-	case first.kind == tEnd:
-		return rEmpty
-	case first.kind == tOpen && first.op == '(':
-		r = p.selectInBrackets()
-	case first.kind != tWord:
-		return rUnknown
-	default:
-		r = p.byFirstWord(first)
-	}
-	if r != nil {
+	if r := p.byFirstWord(); r != nil {
 		return r
 	}
 	if r := p.everywhere(); r != nil {
 		return r
 	}
-	p.calls()
+	p.st.Functions = p.calls()
 	return nil
 }
 
-// single ends the tokens at a last semicolon and refuses any other.
-func (p *parser) single() *Refusal {
-	if n := len(p.toks) - 2; n >= 0 && p.is(n, tOp, ';') {
-		p.toks[n].kind = tEnd
-		p.toks = p.toks[:n+1]
-	}
-	for i := range p.toks {
-		if p.is(i, tOp, ';') {
-			if i == 0 {
-				return rEmpty
-			}
-			return rSeveral
+func (p *parser) byFirstWord() *Refusal {
+	if p.word() == wWith {
+		if r := p.with(); r != nil {
+			return r
 		}
 	}
-	return nil
-}
-
-func (p *parser) byFirstWord(first token) *Refusal {
-	p.i = 1
-	switch first.word {
-	case wSelect:
-		p.st.Kind = Select
-		return nil
-	case wWith:
-		return p.with()
-	case wShow:
-		if p.d == SQLite {
-			return rUnknown
-		}
-		p.st.Kind = Select
-		return nil
+	if p.open() {
+		return p.selectInBrackets()
+	}
+	switch p.word() {
+	case wSelect, wTable, wValues:
+		return p.selectStatement()
 	case wInsert:
+		p.write(Insert)
 		return p.insert()
+	case wReplace:
+		if p.d != Postgres {
+			p.write(Insert)
+			return p.replace()
+		}
 	case wUpdate:
+		p.write(Update)
 		return p.update()
 	case wDelete:
+		p.write(Delete)
 		return p.delete()
+	case wMerge:
+		if p.d == Postgres {
+			p.write(Merge)
+			return p.merge()
+		}
 	}
-	return p.otherStatement(first)
+	switch {
+	case p.st.With != (Span{}):
+		return rCTEForm
+	case p.at(tWord):
+		return p.otherStatement()
+	}
+	return rUnknown
+}
+
+// write takes the verb of the statement.
+func (p *parser) write(k Kind) {
+	p.st.Kind = k
+	p.known(p.i)
+	p.i++
 }
 
 func (p *parser) is(i int, k kind, op byte) bool {
@@ -137,6 +216,29 @@ func (p *parser) word() word            { return p.toks[p.i].word }
 func (p *parser) at(k kind) bool        { return p.toks[p.i].kind == k }
 func (p *parser) open() bool            { return p.is(p.i, tOpen, '(') }
 func (p *parser) source(t token) string { return p.text[t.start:t.end] }
+
+// says tells whether token i is this word, which is given in lower case.
+func (p *parser) says(i int, s string) bool {
+	t := p.toks[i]
+	if t.kind != tWord || int(t.end-t.start) != len(s) {
+		return false
+	}
+	for j := range len(s) {
+		if lower(p.text[int(t.start)+j]) != s[j] {
+			return false
+		}
+	}
+	return true
+}
+
+// accept moves over this word, which is given in lower case.
+func (p *parser) accept(s string) bool {
+	if p.says(p.i, s) {
+		p.i++
+		return true
+	}
+	return false
+}
 
 // span is from token i to before token j.
 func (p *parser) span(i, j int) Span {
@@ -151,82 +253,6 @@ func (p *parser) skip(i int) int {
 	return i + 1
 }
 
-// everywhere refuses what may stand at no place and no depth: the clause
-// splitter does not look into brackets, and a SELECT is not split at all.
-func (p *parser) everywhere() *Refusal {
-	for i := 1; i < len(p.toks); i++ {
-		switch p.toks[i].word {
-		case wInto:
-			if i != p.intoAt {
-				return rInto
-			}
-		case wInsert:
-			if !p.is(i+1, tOpen, '(') { // the function of MySQL
-				return rNestedWrite
-			}
-		case wDelete:
-			return rNestedWrite
-		case wUpdate:
-			if !p.lockingUpdate(i) {
-				return rNestedWrite
-			}
-		case wMerge:
-			if p.d == Postgres {
-				return rNestedWrite
-			}
-		case wReplace:
-			if prev := p.toks[i-1].kind; (prev == tOpen || prev == tClose) && !p.is(i+1, tOpen, '(') {
-				return rNestedWrite
-			}
-		}
-	}
-	return nil
-}
-
-// lockingUpdate tells whether UPDATE at i belongs to FOR UPDATE or FOR NO KEY
-// UPDATE.
-func (p *parser) lockingUpdate(i int) bool {
-	return p.toks[i-1].word == wFor ||
-		i >= 3 && p.toks[i-1].word == wKey && p.toks[i-2].word == wNo && p.toks[i-3].word == wFor
-}
-
-// calls lists the functions.
-func (p *parser) calls() {
-	for i, t := range p.toks {
-		switch {
-		case t.kind == tVar && t.op == '@':
-			p.call(p.source(t))
-		case t.kind == tWord && niladic[p.d][t.word]:
-			p.call(wordText[t.word])
-		case t.word == wNext && p.toks[i+1].word == wValue && p.toks[i+2].word == wFor:
-			p.call("nextval")
-		case t.kind != tWord && t.kind != tQuoted, !p.is(i+1, tOpen, '('), i+1 == p.listAt, p.keywordBefore(i):
-		case t.kind == tQuoted:
-			p.call(p.unquote(t))
-		default:
-			p.call(p.source(t))
-		}
-	}
-}
-
-// keywordBefore tells whether the word at i, with a bracket behind it, calls
-// nothing. Some of these words are names of functions in other places.
-func (p *parser) keywordBefore(i int) bool {
-	switch w := p.toks[i].word; w {
-	case wOver, wFilter:
-		return p.is(i-1, tClose, ')')
-	case wMaterialized:
-		return p.toks[i-1].word == wAs || p.toks[i-1].word == wNot
-	case wValue:
-		return i == p.valuesAt
-	default:
-		return notCall[w]
-	}
-}
-
-func (p *parser) call(name string) {
-	name = strings.ToLower(name)
-	if !slices.Contains(p.st.Functions, name) {
-		p.st.Functions = append(p.st.Functions, name)
-	}
-}
+// known says that the word at i has been read as a part of its clause: it hides
+// no statement that writes, and calls nothing.
+func (p *parser) known(i int) { p.toks[i].known = true }

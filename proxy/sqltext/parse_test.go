@@ -50,6 +50,8 @@ func TestLimits(t *testing.T) {
 		{"one more", "SELECT $65536", Postgres, "placeholder"},
 		{"last of SQLite", "SELECT ?32766", SQLite, ""},
 		{"one more of SQLite", "SELECT ?32766, ?", SQLite, "placeholder"},
+		{"most tables", "UPDATE t0" + strings.Repeat(", t", maxJoined-1) + " SET t0.a = 1", MySQL, ""},
+		{"one more table", "UPDATE t0" + strings.Repeat(", t", maxJoined) + " SET t0.a = 1", MySQL, "table-references"},
 		{"too many", "SELECT ?" + strings.Repeat(",?", maxParam), MySQL, "placeholder"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -131,7 +133,9 @@ func BenchmarkParse(b *testing.B) {
 		{"insert", "INSERT INTO `orders` (`id`, `sku`, `n`) VALUES (?, ?, ?), (?, ?, ?)", MySQL},
 		{"insert1000", "INSERT INTO t (a, b, c) VALUES (?, ?, ?)" + strings.Repeat(", (?, ?, ?)", 999), MySQL},
 		{"delete", "DELETE FROM orders WHERE id = ? AND state = 'new' RETURNING id", SQLite},
-		{"refused", "UPDATE t SET a = 1 ORDER BY b LIMIT 1", MySQL},
+		{"join", "UPDATE a JOIN b ON a.id = b.id LEFT JOIN (SELECT 1 AS x) c ON c.x = b.x SET a.n = b.n WHERE b.m > ?", MySQL},
+		{"lock", "SELECT id, n FROM t WHERE id = ? ORDER BY n LIMIT 1 FOR UPDATE", MySQL},
+		{"refused", "UPDATE t SET a = 1 ORDER BY b LIMIT 1", Postgres},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.SetBytes(int64(len(c.text)))

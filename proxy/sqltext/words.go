@@ -47,6 +47,7 @@ const (
 	wLateral
 	wLeft
 	wLimit
+	wLock
 	wLowPriority
 	wMaterialized
 	wMerge
@@ -64,6 +65,8 @@ const (
 	wOver
 	wOverriding
 	wPartition
+	wProcedure
+	wQualify
 	wQuick
 	wRecursive
 	wReplace
@@ -72,6 +75,7 @@ const (
 	wRow
 	wSelect
 	wSet
+	wShare
 	wShow
 	wSome
 	wStatement
@@ -101,6 +105,7 @@ const (
 	wLocaltime
 	wLocaltimestamp
 	wSessionUser
+	wSystemUser
 	wUser
 	wUTCDate
 	wUTCTime
@@ -117,19 +122,19 @@ var wordText = [nWords]string{
 	wFrom: "from", wFull: "full", wGroup: "group", wHaving: "having", wHighPriority: "high_priority",
 	wHistory: "history", wIgnore: "ignore", wIn: "in", wIndexed: "indexed", wInner: "inner", wInsert: "insert",
 	wIntersect: "intersect", wInto: "into", wIs: "is", wJoin: "join", wKey: "key", wLateral: "lateral",
-	wLeft: "left", wLimit: "limit", wLowPriority: "low_priority", wMaterialized: "materialized",
+	wLeft: "left", wLimit: "limit", wLock: "lock", wLowPriority: "low_priority", wMaterialized: "materialized",
 	wMerge: "merge", wNatural: "natural", wNext: "next", wNo: "no", wNot: "not", wNull: "null", wOf: "of",
 	wOffset: "offset", wOn: "on", wOnly: "only", wOr: "or", wOrder: "order", wOver: "over",
-	wOverriding: "overriding", wPartition: "partition", wQuick: "quick", wRecursive: "recursive",
+	wOverriding: "overriding", wPartition: "partition", wProcedure: "procedure", wQualify: "qualify", wQuick: "quick", wRecursive: "recursive",
 	wReplace: "replace", wReturning: "returning", wRight: "right", wRow: "row", wSelect: "select",
-	wSet: "set", wShow: "show", wSome: "some", wStatement: "statement", wStraightJoin: "straight_join",
+	wSet: "set", wShare: "share", wShow: "show", wSome: "some", wStatement: "statement", wStraightJoin: "straight_join",
 	wTable: "table", wThen: "then", wTrue: "true", wUnion: "union", wUpdate: "update", wUse: "use",
 	wUsing: "using", wValue: "value", wValues: "values", wWhen: "when", wWhere: "where", wWindow: "window",
 	wWith: "with", wWithin: "within",
 	wCurrentCatalog: "current_catalog", wCurrentDate: "current_date", wCurrentRole: "current_role",
 	wCurrentSchema: "current_schema", wCurrentTime: "current_time", wCurrentTimestamp: "current_timestamp",
 	wCurrentUser: "current_user", wLocaltime: "localtime", wLocaltimestamp: "localtimestamp",
-	wSessionUser: "session_user", wUser: "user", wUTCDate: "utc_date", wUTCTime: "utc_time",
+	wSessionUser: "session_user", wSystemUser: "system_user", wUser: "user", wUTCDate: "utc_date", wUTCTime: "utc_time",
 	wUTCTimestamp: "utc_timestamp",
 }
 
@@ -182,7 +187,7 @@ var niladic = [SQLite + 1][nWords]bool{
 	MySQL:   mysqlNiladic,
 	MariaDB: mysqlNiladic,
 	Postgres: set(wCurrentCatalog, wCurrentDate, wCurrentRole, wCurrentSchema, wCurrentTime,
-		wCurrentTimestamp, wCurrentUser, wLocaltime, wLocaltimestamp, wSessionUser, wUser),
+		wCurrentTimestamp, wCurrentUser, wLocaltime, wLocaltimestamp, wSessionUser, wSystemUser, wUser),
 	SQLite: set(wCurrentDate, wCurrentTime, wCurrentTimestamp),
 }
 
@@ -203,6 +208,10 @@ var clause = [SQLite + 1][nWords]bool{
 
 var mysqlClause = set(wExcept, wFetch, wFor, wFrom, wGroup, wHaving, wInto, wIntersect, wJoin, wLimit, wOn, wOrder,
 	wReturning, wSelect, wSet, wStraightJoin, wUnion, wUsing, wWhere)
+
+// selectClause are more words that end a part of a SELECT that is split. Where a
+// dialect takes them for names, the SELECT is not split.
+var selectClause = set(wInto, wOffset, wProcedure, wQualify, wLock, wWindow)
 
 func set(ws ...word) (s [nWords]bool) {
 	for _, w := range ws {

@@ -1,65 +1,7 @@
 package sqltext
 
-// selectInBrackets reads a text that begins with a bracket.
-func (p *parser) selectInBrackets() *Refusal {
-	i := 0
-	for p.is(i, tOpen, '(') {
-		i++
-	}
-	if w := p.toks[i].word; w != wSelect && w != wWith {
-		return rFirstBracket
-	}
-	p.st.Kind = Select
-	return nil
-}
-
-// with reads WITH [RECURSIVE] name [(columns)] AS [[NOT] MATERIALIZED] (...), ...
-// and the first word of the statement behind it.
-func (p *parser) with() *Refusal {
-	if p.word() == wRecursive {
-		p.i++
-	}
-	for {
-		if !p.nameAt(p.i) {
-			return rCTEForm
-		}
-		p.i++
-		if p.open() {
-			p.i = p.skip(p.i)
-		}
-		if p.word() != wAs {
-			return rCTEForm
-		}
-		p.i++
-		if p.word() == wNot {
-			p.i++
-		}
-		if p.word() == wMaterialized {
-			p.i++
-		}
-		if !p.open() {
-			return rCTEForm
-		}
-		p.i = p.skip(p.i)
-		if !p.is(p.i, tOp, ',') {
-			break
-		}
-		p.i++
-	}
-	for p.open() {
-		p.i++
-	}
-	switch p.word() {
-	case wSelect:
-		p.st.Kind = Select
-		return nil
-	case wInsert, wUpdate, wDelete, wReplace, wMerge:
-		return rCTEWrite
-	}
-	return rCTEForm
-}
-
-// otherStatements are the first words of statements that are never captured.
+// otherStatements are the first words of statements that are refused, or
+// understood by their first words only.
 var otherStatements = map[string]*Refusal{
 	"begin": rTransaction, "start": rTransaction, "commit": rTransaction, "end": rTransaction,
 	"rollback": rTransaction, "abort": rTransaction, "savepoint": rTransaction, "release": rTransaction,
@@ -81,24 +23,45 @@ var otherStatements = map[string]*Refusal{
 	"check": rAdmin, "checksum": rAdmin, "repair": rAdmin, "flush": rAdmin, "kill": rAdmin, "purge": rAdmin,
 	"install": rAdmin, "uninstall": rAdmin, "cache": rAdmin, "change": rAdmin, "stop": rAdmin, "clone": rAdmin,
 	"shutdown": rAdmin, "restart": rAdmin, "binlog": rAdmin, "backup": rAdmin, "help": rAdmin,
-	"merge": rMerge, "replace": rReplace, "values": rTableSource, "table": rTableSource,
 }
 
-// otherStatement refuses a statement by its first word.
-func (p *parser) otherStatement(first token) *Refusal {
+// otherStatement reads a statement that has no clauses.
+func (p *parser) otherStatement() *Refusal {
+	first, second := p.toks[p.i], p.toks[p.i+1]
+	if first.word == wShow && p.d != SQLite {
+		p.st.Kind = Show
+		return nil
+	}
 	s := p.source(first)
 	if len(s) > longestWord {
 		return rUnknown
 	}
-	r := otherStatements[lowerASCII(s)]
-	second := p.toks[p.i]
-	switch {
-	case r == nil:
-		return rUnknown
-	case r == rTransaction && second.word == wNot: // BEGIN NOT ATOMIC
-		return rCompound
-	case first.word == wSet && second.word == wStatement && p.family:
-		return rSetStatement
+	s = lowerASCII(s)
+	switch s {
+	case "savepoint", "rollback", "release":
+		return p.savepoint()
+	case "describe", "desc":
+		if !p.family {
+			return rUnknown
+		}
+		return p.explain()
+	case "explain":
+		return p.explain()
+	case "start":
+		if !p.says(p.i+1, "transaction") {
+			return rAdmin // replication
+		}
+	case "begin":
+		if second.word == wNot { // BEGIN NOT ATOMIC
+			return rCompound
+		}
+	case "set":
+		if second.word == wStatement && p.family {
+			return rSetStatement
+		}
 	}
-	return r
+	if r := otherStatements[s]; r != nil {
+		return r
+	}
+	return rUnknown
 }
