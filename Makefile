@@ -23,7 +23,7 @@ build: ## the gtx command, into bin/
 	go build -o bin/ ./cmd/...
 
 # What can run does run where a server is missing, and the outcome is failure all
-# the same. -p 2: more packages side by side only make the servers wait.
+# the same.
 .PHONY: test
 test: cc ## all tests on private servers (PKG=./undo TESTFLAGS='-run X'; SHORT=1: those without servers)
 ifneq ($(SHORT),)
@@ -31,8 +31,22 @@ ifneq ($(SHORT),)
 else
 	@scripts/servers.sh || echo "make: running what can run without them"
 	go build -o $(BIN)/testservers ./internal/testserver/cmd/testservers
-	$(BIN)/testservers go test -race -shuffle=on -p 2 -timeout 30m $(TESTFLAGS) $(PKG)
+	$(BIN)/testservers scripts/test.sh $(PKG) $(TESTFLAGS)
 endif
+
+DIFFTEST_MUTANTS ?= 1000000
+DIFFTEST_CAPTURE ?= 20000
+
+# What a share of runs in `make test`.
+.PHONY: difftest
+difftest: ## statement analysis against parsers and servers, in full: about an hour
+	@scripts/servers.sh
+	go build -o $(BIN)/testservers ./internal/testserver/cmd/testservers
+	cd internal/difftest && go build -o $(BIN)/difftest ./cmd/difftest
+	cd internal/difftest && $(BIN)/testservers $(BIN)/difftest -sweep -mutants $(DIFFTEST_MUTANTS)
+	cd internal/difftest && for mode in ansi nobackslash nonstd; do \
+		$(BIN)/testservers $(BIN)/difftest -mode $$mode -mutants $$(($(DIFFTEST_MUTANTS) / 10)) -generated 20000; done
+	cd internal/difftest && DIFFTEST_CAPTURE=$(DIFFTEST_CAPTURE) DIFFTEST_INJECT=all $(BIN)/testservers go test -count 1 -timeout 3h ./capture ./inject
 
 .PHONY: servers
 servers: ## make the database servers of the tests available, without installing them
@@ -52,13 +66,15 @@ lint: $(GOLANGCI) ## format (gofumpt), vet, golangci-lint with the import rules,
 	go vet ./...
 	$(GOLANGCI) run ./...
 	@$(TIDY)
+	cd internal/difftest && go vet ./... && $(GOLANGCI) run ./...
+	@cd internal/difftest && $(TIDY)
 ifneq ($(CI),)
 	@changes=$$(git status --porcelain); if [[ -n $$changes ]]; then echo "the tree is not clean:"; echo "$$changes"; exit 1; fi
 endif
 
 .PHONY: format
 format: $(GOLANGCI) ## write the format that lint wants
-	$(GOLANGCI) fmt ./...
+	$(GOLANGCI) fmt ./... && cd internal/difftest && $(GOLANGCI) fmt ./...
 
 .PHONY: fuzz
 fuzz: ## every fuzz test for FUZZTIME (15s)

@@ -88,11 +88,18 @@ func (b *branch) do(ctx context.Context, text string, args []driver.NamedValue, 
 	if b.opts.ReadOnly {
 		return false, nil, &gtx.UnsupportedError{Code: "read-only", Reason: "the local transaction was begun read-only"}
 	}
-	t, err := b.c.target(ctx, s)
-	if err != nil {
-		return false, nil, err
+	r := &Capture{Stmt: s, Args: args, WantRows: rows}
+	for i := range s.Targets {
+		t, err := b.c.target(ctx, s.Targets[i].Name)
+		if err != nil {
+			return false, nil, err
+		}
+		r.Tables = append(r.Tables, t)
 	}
-	out, err = b.capture(ctx, &Capture{Table: t, Stmt: s, Args: args, WantRows: rows})
+	if r.Tables != nil {
+		r.Table = r.Tables[0]
+	}
+	out, err = b.capture(ctx, r)
 	if !auto {
 		return false, out, err
 	}
@@ -106,21 +113,21 @@ func (b *branch) do(ctx context.Context, text string, args []driver.NamedValue, 
 	return false, out, nil
 }
 
-// target finds the table that a statement changes.
-func (c *conn) target(ctx context.Context, s *sqltext.Statement) (*undo.Table, error) {
-	if strings.HasPrefix(strings.ToLower(s.Target().Name.Table), "gtx_") {
-		switch strings.ToLower(s.Target().Name.Table) {
+// target finds a table that a statement changes.
+func (c *conn) target(ctx context.Context, name sqltext.Name) (*undo.Table, error) {
+	if strings.HasPrefix(strings.ToLower(name.Table), "gtx_") {
+		switch strings.ToLower(name.Table) {
 		case "gtx_undo", "gtx_branch", "gtx_resource":
-			return nil, &gtx.UnsupportedError{Code: "own-table", Reason: s.Target().Name.Table + " belongs to globaltx"}
+			return nil, &gtx.UnsupportedError{Code: "own-table", Reason: name.Table + " belongs to globaltx"}
 		}
 	}
-	id, ok := c.names[s.Target().Name]
+	id, ok := c.names[name]
 	if !ok {
 		var err error
-		if id, err = c.res.Dialect.Resolve(ctx, c.query, s.Target().Name); err != nil {
+		if id, err = c.res.Dialect.Resolve(ctx, c.query, name); err != nil {
 			return nil, err
 		}
-		c.names[s.Target().Name] = id
+		c.names[name] = id
 	}
 	return c.res.table(ctx, c.query, id)
 }
@@ -152,6 +159,7 @@ func (b *branch) captureOnce(ctx context.Context, r *Capture) (*Captured, error)
 		b.ref, b.enlisted = ref, true
 	}
 	b.seq++
+	r.Kept, r.Wrote = false, false
 	r.XID, r.Branch, r.Header, r.Seq = b.global.XID(), b.ref.Branch, !b.header, b.seq
 	out, err := b.c.res.Dialect.Capture(ctx, b.c.base, r)
 	if err != nil {
@@ -159,14 +167,23 @@ func (b *branch) captureOnce(ctx context.Context, r *Capture) (*Captured, error)
 		if r.Begin != "" && !errors.Is(err, gtx.ErrUnsupported) {
 			b.begun = true
 		}
+		if r.Kept && r.Wrote {
+			b.headed()
+		}
 		return nil, err
 	}
 	b.begun = true
 	if r.Header {
-		b.header = true
-		b.startRegister()
+		b.headed()
 	}
 	return out, nil
+}
+
+// headed goes on after the header was written: its branch is registered beside
+// the rest of the local transaction (rule T3).
+func (b *branch) headed() {
+	b.header = true
+	b.startRegister()
 }
 
 // begin begins the local transaction unless it is begun.

@@ -55,11 +55,20 @@ type Capture struct {
 	// statement may share it.
 	Seq int64
 
-	Table *undo.Table
-	Stmt  *sqltext.Statement // analysed text
-	Args  []driver.NamedValue
+	Table  *undo.Table        // of Stmt's target, nil for a savepoint
+	Tables []*undo.Table      // of each of Stmt.Targets, in their order
+	Stmt   *sqltext.Statement // analysed text
+	Args   []driver.NamedValue
 	// WantRows: called through Query. Without RETURNING the rows are empty.
 	WantRows bool
+
+	// Kept is set by Capture together with an error: it is the user's own
+	// statement that failed, as it does on the base driver, nothing of the capture
+	// is left, and the local transaction is as the base driver leaves it. After
+	// any other error it must be rolled back.
+	Kept bool
+	// Wrote is set by Capture together with Kept: Header was due and is written.
+	Wrote bool
 }
 
 // Captured is what the user's statement returned, as the bare driver would say.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/globaltx/globaltx/gtx"
@@ -8,11 +9,14 @@ import (
 )
 
 // form is a form of statement that sqltext understands and capture does not
-// write undo rows for.
+// write undo rows for, but in the dialects of capturedBy.
 type form struct {
 	code, reason, hint string
 	is                 func(*sqltext.Statement) bool
 }
+
+// capturedBy lists, by code, the dialects whose capture knows the form.
+var capturedBy = map[string][]sqltext.Dialect{}
 
 // notCaptured are asked in this order; the first that is tells the user.
 var notCaptured = []form{
@@ -75,7 +79,7 @@ var notCaptured = []form{
 // *gtx.UnsupportedError.
 func Supported(s *sqltext.Statement) error {
 	for _, f := range notCaptured {
-		if f.is(s) {
+		if f.is(s) && !slices.Contains(capturedBy[f.code], s.Dialect) {
 			return &gtx.UnsupportedError{Code: f.code, Reason: f.reason, Hint: f.hint}
 		}
 	}

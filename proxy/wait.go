@@ -26,6 +26,10 @@ func (b *branch) capture(ctx context.Context, r *Capture) (*Captured, error) {
 		if errors.Is(err, gtx.ErrUnsupported) {
 			return nil, err // it has not run
 		}
+		if r.Kept {
+			b.used = true
+			return nil, err
+		}
 		first := !b.used
 		b.abandon(err)
 		if !first || !errors.Is(err, gtx.ErrConflict) || !b.holderEnds(patience, err, try) {
