@@ -46,7 +46,7 @@ difftest: ## statement analysis against parsers and servers, in full: about an h
 	cd internal/difftest && $(BIN)/testservers $(BIN)/difftest -sweep -mutants $(DIFFTEST_MUTANTS)
 	cd internal/difftest && for mode in ansi nobackslash nonstd; do \
 		$(BIN)/testservers $(BIN)/difftest -mode $$mode -mutants $$(($(DIFFTEST_MUTANTS) / 10)) -generated 20000; done
-	cd internal/difftest && DIFFTEST_CAPTURE=$(DIFFTEST_CAPTURE) DIFFTEST_INJECT=all $(BIN)/testservers go test -count 1 -timeout 3h ./capture ./inject
+	cd internal/difftest && GTX_DIFFTEST_CAPTURE=$(DIFFTEST_CAPTURE) GTX_DIFFTEST_INJECT=all $(BIN)/testservers go test -count 1 -timeout 3h ./capture ./inject
 
 .PHONY: servers
 servers: ## make the database servers of the tests available, without installing them

@@ -120,16 +120,38 @@ func (s *cacheShard) evict() {
 	}
 }
 
-// size estimates the memory of an entry from the sizes of its parts.
+// size estimates the memory of an entry.
 func size(e *cacheEntry) int {
-	const fixed, perValue, perMarker, perName = 512, 32, 48, 32
-	n := fixed + len(e.key.text)
-	if e.st == nil {
-		return n
+	n := 256 + len(e.key.text)
+	if e.st != nil {
+		n += statementSize(e.st)
 	}
-	for _, row := range e.st.Rows {
+	return n
+}
+
+// statementSize estimates from the sizes of the parts. The placeholders of a
+// nested statement are those of the text, counted twice here.
+func statementSize(st *Statement) int {
+	const fixed, perTable, perValue, perMarker, perName, perPart = 576, 144, 40, 48, 64, 160
+	n := fixed + perTable*len(st.Targets) + perMarker*len(st.Placeholders)
+	for _, row := range st.Rows {
 		n += perValue * (len(row) + 1)
 	}
-	names := len(e.st.Columns) + len(e.st.SetColumns) + len(e.st.Functions)
-	return n + perMarker*len(e.st.Placeholders) + perName*names
+	names := len(st.Columns) + len(st.SetColumns) + len(st.Functions)
+	for _, u := range st.Upserts {
+		names += len(u.SetColumns)
+	}
+	for _, w := range st.Whens {
+		names += len(w.SetColumns) + len(w.Columns)
+	}
+	n += perName*names + perPart*(len(st.Upserts)+len(st.Whens)+len(st.CTEs))
+	for _, c := range st.CTEs {
+		if c.Write != nil {
+			n += statementSize(c.Write)
+		}
+	}
+	for _, part := range st.Parts {
+		n += statementSize(part)
+	}
+	return n
 }

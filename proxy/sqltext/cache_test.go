@@ -2,6 +2,7 @@ package sqltext
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -101,6 +102,46 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
+// TestCacheSize holds the estimate against what the heap grows by.
+func TestCacheSize(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		d    Dialect
+	}{
+		"update":      {cached, MySQL},
+		"refusal":     {"DROP TABLE t -- " + strings.Repeat("x", 1000), MySQL},
+		"rows":        {"INSERT INTO t (a, b) VALUES (?, 1)" + strings.Repeat(", (?, f())", 300), MySQL},
+		"columns":     {"UPDATE t SET a = 1" + strings.Repeat(", Column_b = 2", 100), Postgres},
+		"tables":      {"UPDATE t" + strings.Repeat(" JOIN u", 50) + " SET t.a = 1", MySQL},
+		"upserts":     {"INSERT INTO t VALUES (1)" + strings.Repeat(" ON CONFLICT (a) DO UPDATE SET a = 1", 50), SQLite},
+		"merge":       {"MERGE INTO t USING s ON t.a = s.a" + strings.Repeat(" WHEN MATCHED THEN UPDATE SET a = 1", 50), Postgres},
+		"with writes": {"WITH a AS (UPDATE t SET a = 1)" + strings.Repeat(", b AS (DELETE FROM t WHERE c = $1)", 30) + " SELECT f(1)", Postgres},
+		"several":     {strings.Repeat("UPDATE t SET a = 1 WHERE b = ?; ", 50), MySQL},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var entries [200]*cacheEntry
+			before := heap()
+			for i := range entries {
+				e := &cacheEntry{key: cacheKey{strings.Clone(c.text), c.d, Mode{}}}
+				e.st, e.refusal = parse(e.key.text, c.d, Mode{})
+				entries[i] = e
+			}
+			grown := int(heap()-before) / len(entries)
+			if got := size(entries[0]); got*5 < grown*4 || got > grown*3 {
+				t.Errorf("estimated %d bytes, the heap grew by %d", got, grown)
+			}
+			runtime.KeepAlive(entries)
+		})
+	}
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
 func TestCacheConcurrently(t *testing.T) {
 	var c Cache
 	var wg sync.WaitGroup
@@ -120,14 +161,4 @@ func TestCacheConcurrently(t *testing.T) {
 		})
 	}
 	wg.Wait()
-}
-
-func BenchmarkCacheHit(b *testing.B) {
-	var c Cache
-	b.ReportAllocs()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			_, _ = c.Parse(cached, MySQL, Mode{})
-		}
-	})
 }

@@ -145,6 +145,8 @@ func (p *parser) joinWordAt(i int) bool {
 		return true
 	case wUsing:
 		return p.is(i+1, tOpen, '(')
+	case wFrom: // ROWS FROM (f(), g())
+		return p.d == Postgres && p.says(i-1, "rows") && p.is(i+1, tOpen, '(')
 	}
 	return false
 }

@@ -21,16 +21,17 @@ func (p *parser) everywhere() *Refusal {
 		case wInto:
 			return rInto
 		case wInsert:
-			if !p.is(i+1, tOpen, '(') { // the function of MySQL
+			if p.d != Postgres && !p.is(i+1, tOpen, '(') || p.toks[i+1].word == wInto { // else the function of MySQL, or a name
 				return rNestedWrite
 			}
 		case wDelete:
-			return rNestedWrite
-		case wUpdate:
-			if !p.lockingUpdate(i) {
+			if p.d != Postgres || p.toks[i+1].word == wFrom {
 				return rNestedWrite
 			}
-			p.st.Locking = p.st.Locking || p.inQuery(i)
+		case wUpdate:
+			if k := p.toks[i+1].kind; p.d != Postgres || k == tWord || k == tQuoted { // else a name
+				return rNestedWrite
+			}
 		case wMerge:
 			if p.toks[i+1].word == wInto { // else a name
 				return rNestedWrite
@@ -39,32 +40,14 @@ func (p *parser) everywhere() *Refusal {
 			if prev := p.toks[i-1].kind; (prev == tOpen || prev == tClose) && !p.is(i+1, tOpen, '(') {
 				return rNestedWrite
 			}
-		case wShare:
-			p.st.Locking = p.st.Locking || p.lockingShare(i) && p.inQuery(i)
+		case wFor, wLock:
+			if n := p.lockWords(i); n > 0 {
+				p.st.Locking = p.st.Locking || p.inQuery(i)
+				i += n - 1
+			}
 		}
 	}
 	return nil
-}
-
-// lockingUpdate tells whether UPDATE at i belongs to FOR UPDATE or FOR NO KEY
-// UPDATE.
-func (p *parser) lockingUpdate(i int) bool {
-	if i == p.first {
-		return false
-	}
-	return p.toks[i-1].word == wFor ||
-		i >= p.first+3 && p.toks[i-1].word == wKey && p.toks[i-2].word == wNo && p.toks[i-3].word == wFor
-}
-
-// lockingShare tells whether SHARE at i belongs to FOR SHARE, FOR KEY SHARE or
-// LOCK IN SHARE MODE.
-func (p *parser) lockingShare(i int) bool {
-	if i < p.first+2 {
-		return false
-	}
-	return p.toks[i-1].word == wFor ||
-		p.toks[i-1].word == wKey && p.toks[i-2].word == wFor ||
-		p.toks[i-1].word == wIn && p.says(i-2, "lock")
 }
 
 // inQuery tells whether the innermost bracket around token i, if any, may hold a
@@ -97,10 +80,8 @@ func (p *parser) calls() []string {
 		case t.kind == tString && p.d == SQLite && p.is(i+1, tOpen, '('): // a table function, quoted as a string
 			all.add(strings.ReplaceAll(p.text[t.start+1:t.end-1], "''", "'"))
 		case t.kind != tWord && t.kind != tQuoted, !p.is(i+1, tOpen, '('), p.keywordBefore(i):
-		case t.kind == tQuoted:
-			all.add(p.unquote(t))
 		default:
-			all.add(p.source(t))
+			all.add(p.unquote(t))
 		}
 	}
 	return all.list
@@ -109,17 +90,19 @@ func (p *parser) calls() []string {
 // keywordBefore tells whether the word at i, with a bracket behind it, calls
 // nothing. Some of these words are names of functions in other places.
 func (p *parser) keywordBefore(i int) bool {
+	last := p.toks[max(i-1, p.first)]
 	switch w := p.toks[i].word; w {
-	case wOver, wFilter:
-		return i > 0 && p.is(i-1, tClose, ')')
+	case wOver, wFilter: // behind a call
+		return last.kind == tClose && last.op == ')' && !p.callBegins(i)
 	case wMaterialized:
-		return i > 0 && (p.toks[i-1].word == wAs || p.toks[i-1].word == wNot)
+		return last.word == wAs || last.word == wNot && i > p.first+1 && p.toks[i-2].word == wAs
 	case wBy:
-		return p.family || i > 0 && (p.toks[i-1].word == wOrder || p.toks[i-1].word == wGroup || p.toks[i-1].word == wPartition)
+		return p.family || last.word == wOrder || last.word == wGroup || last.word == wPartition
 	case wSet, wIs: // the word SET of a clause is known
 		return p.d != Postgres
-	case wJoin: // also a function of PostgreSQL, but not behind a table
-		return p.d != Postgres || i > 0 && p.tableEnds(i-1) && !p.is(i+2, tClose, ')')
+	case wJoin: // behind another word of joins, or with a query in the brackets
+		return p.d != Postgres || joinWord[last.word] || p.says(max(i-1, p.first), "outer") ||
+			!p.is(i+2, tOpen, '(') && p.queryAt(i+2)
 	case wAny, wSome, wWith:
 		return p.d != SQLite
 	case wLateral:
@@ -129,16 +112,24 @@ func (p *parser) keywordBefore(i int) bool {
 	case wRow:
 		return p.d != SQLite
 	case wNone:
-		return p.family && p.says(i, "index")
+		return p.family && p.says(i, "index") && last.op != '.'
 	default:
 		return notCall[w]
 	}
 }
 
-// tableEnds tells whether token i may end a table, or belong to a join.
-func (p *parser) tableEnds(i int) bool {
-	t := p.toks[i]
-	return t.kind == tQuoted || t.kind == tClose || t.kind == tWord && !notCall[t.word]
+// joinWord are the words of PostgreSQL that only a JOIN can follow directly.
+var joinWord = set(wCross, wFull, wInner, wLeft, wNatural, wRight)
+
+// callBegins tells whether a call may begin at i, behind a bracket: that of
+// DISTINCT ON (...), OPERATOR(...) or RETURNING WITH (...).
+func (p *parser) callBegins(i int) bool {
+	word := int(p.toks[i-1].mate) - 1
+	if p.d != Postgres || word < p.first {
+		return false
+	}
+	w := p.toks[word].word
+	return w == wOn || w == wWith || p.says(word, "operator")
 }
 
 // fewNames are found faster in a list than in a map.

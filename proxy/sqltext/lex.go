@@ -230,6 +230,15 @@ func inName(c byte) bool {
 	return isLetter(c) || isDigit(c) || c == '_' || c == '$' || c >= 0x80
 }
 
+// nameLen counts the bytes at the beginning of s that go on a name.
+func nameLen(s string) int {
+	n := 0
+	for n < len(s) && inName(s[n]) {
+		n++
+	}
+	return n
+}
+
 // isOperator tells whether c is a character of an operator or a separator.
 // Operators are kept as single characters: nothing depends on where one ends.
 func isOperator(c byte, d Dialect) bool {

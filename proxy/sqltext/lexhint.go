@@ -55,14 +55,6 @@ func plainHint(s string) bool {
 	return strings.Count(s, "`")%2 == 0
 }
 
-func nameLen(s string) int {
-	n := 0
-	for n < len(s) && inName(s[n]) {
-		n++
-	}
-	return n
-}
-
 // pgHintPlan refuses Set(parameter value) of the extension pg_hint_plan: the
 // planner evaluates constants, under the other setting. Its other hints choose
 // a way to the rows.

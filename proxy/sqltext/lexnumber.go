@@ -156,10 +156,7 @@ func (l *lexer) dollar() *Refusal {
 // comes again. The Go drivers give $NNN the argument with that number, as they
 // do for ?NNN, though SQLite itself takes it for a name.
 func (l *lexer) sqliteNamed() *Refusal {
-	end := l.pos + 1
-	for end < len(l.text) && inName(l.text[end]) {
-		end++
-	}
+	end := l.pos + 1 + nameLen(l.text[l.pos+1:])
 	marker := l.text[l.pos:end]
 	rest := l.text[end:]
 	if len(marker) == 1 || strings.HasPrefix(rest, "(") || strings.HasPrefix(rest, "::") { // Tcl's names

@@ -7,10 +7,7 @@ const byteOrderMark = "\ufeff"
 
 // word reads a name or word of SQL, or the letter in front of a string.
 func (l *lexer) word() *Refusal {
-	end := l.pos + 1
-	for end < len(l.text) && inName(l.text[end]) {
-		end++
-	}
+	end := l.pos + nameLen(l.text[l.pos:])
 	s := l.text[l.pos:end]
 	if len(s) == 1 {
 		if done, r := l.prefixed(lower(s[0]), end); done {

@@ -8,8 +8,7 @@ func (p *parser) merge() *Refusal {
 	}
 	p.known(p.i)
 	p.i++
-	p.st.Targets = []Table{{}}
-	if r := p.table(p.st.Target()); r != nil {
+	if r := p.oneTarget(); r != nil {
 		return r
 	}
 	if p.word() != wUsing {

@@ -123,26 +123,3 @@ func TestIn(t *testing.T) {
 		t.Errorf("in WHERE: %v", in)
 	}
 }
-
-func BenchmarkParse(b *testing.B) {
-	for _, c := range []struct {
-		name, text string
-		d          Dialect
-	}{
-		{"update", "UPDATE accounts SET balance = balance - $1, touched = now() WHERE id = $2 AND balance >= $1", Postgres},
-		{"insert", "INSERT INTO `orders` (`id`, `sku`, `n`) VALUES (?, ?, ?), (?, ?, ?)", MySQL},
-		{"insert1000", "INSERT INTO t (a, b, c) VALUES (?, ?, ?)" + strings.Repeat(", (?, ?, ?)", 999), MySQL},
-		{"delete", "DELETE FROM orders WHERE id = ? AND state = 'new' RETURNING id", SQLite},
-		{"join", "UPDATE a JOIN b ON a.id = b.id LEFT JOIN (SELECT 1 AS x) c ON c.x = b.x SET a.n = b.n WHERE b.m > ?", MySQL},
-		{"lock", "SELECT id, n FROM t WHERE id = ? ORDER BY n LIMIT 1 FOR UPDATE", MySQL},
-		{"refused", "UPDATE t SET a = 1 ORDER BY b LIMIT 1", Postgres},
-	} {
-		b.Run(c.name, func(b *testing.B) {
-			b.SetBytes(int64(len(c.text)))
-			b.ReportAllocs()
-			for b.Loop() {
-				_, _ = Parse(c.text, c.d, Mode{})
-			}
-		})
-	}
-}

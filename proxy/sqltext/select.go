@@ -98,7 +98,7 @@ func (p *parser) lockWords(i int) int {
 		case next == wKey && p.toks[i+2].word == wShare:
 			return 3
 		}
-	case p.family && p.says(i, "lock") && p.toks[i+1].word == wIn && p.toks[i+2].word == wShare && p.says(i+3, "mode"):
+	case p.family && p.toks[i].word == wLock && p.toks[i+1].word == wIn && p.toks[i+2].word == wShare && p.says(i+3, "mode"):
 		return 4
 	}
 	return 0

@@ -105,12 +105,13 @@ const (
 	SourceQuery                      // Query
 )
 
-// Or is what INSERT and UPDATE do about a row that breaks a constraint.
+// Or is what INSERT and UPDATE do about a row that breaks a constraint, and
+// DELETE about one that others refer to.
 type Or uint8
 
 const (
 	OrFail     Or = iota // the statement fails, the default
-	OrIgnore             // IGNORE, OR IGNORE: the row is left out
+	OrIgnore             // IGNORE, OR IGNORE: the row is left out, or left as it was
 	OrReplace            // REPLACE, OR REPLACE: the rows in the way are deleted
 	OrAbort              // OR ABORT of SQLite: the default, said
 	OrFailHere           // OR FAIL of SQLite: fails, the rows before stay
@@ -193,7 +194,8 @@ type Statement struct {
 	// Returning is the list without the word, WITH (OLD AS o, ...) included.
 	Returning Span
 
-	// Or is what Insert and Update do about a row that breaks a constraint.
+	// Or is what Insert and Update do about a row that breaks a constraint; of
+	// Delete OrIgnore for DELETE IGNORE of the MySQL family.
 	Or Or
 	// Replace: the verb was REPLACE; Or is OrReplace.
 	Replace bool

@@ -20,6 +20,18 @@ func (p *parser) with() *Refusal {
 		p.i++
 	}
 	p.st.With = p.span(from, p.i)
+	return p.targetsOfCTEs()
+}
+
+// targetsOfCTEs refuses a member that writes a table with the name of a member:
+// the server means the table, but in a query of the same list the name is the
+// member.
+func (p *parser) targetsOfCTEs() *Refusal {
+	for _, c := range p.st.CTEs {
+		if w := c.Write; w != nil && w.Kind != Insert && p.isCTE(w.Target().Name) {
+			return rTargetCTE
+		}
+	}
 	return nil
 }
 

@@ -173,14 +173,14 @@ func lower(c byte) byte {
 // they also begin a clause, or a form that is refused, right there.
 var notName = set(wAs, wCross, wDefault, wDelayed, wDelete, wExcept, wFetch, wFor, wForce, wFrom, wFull,
 	wGroup, wHaving, wHighPriority, wIgnore, wIndexed, wInner, wInsert, wIntersect, wInto, wJoin, wLateral,
-	wLeft, wLimit, wLowPriority, wNatural, wNot, wOn, wOnly, wOr, wOrder, wOverriding, wPartition, wQuick,
+	wLeft, wLimit, wLowPriority, wNatural, wNot, wOn, wOnly, wOr, wOrder, wOverriding, wPartition,
 	wReturning, wRight, wSelect, wSet, wStraightJoin, wTable, wUnion, wUpdate, wUse, wUsing, wValues, wWhere,
 	wWindow, wWith)
 
-// notCall are the words before "(" that call nothing, wherever they stand.
-var notCall = set(wAll, wAnd, wAny, wAs, wBetween, wBy, wCase, wDistinct, wElse, wExcept, wExists, wFrom, wGroup,
-	wHaving, wIn, wIntersect, wIs, wJoin, wLateral, wLimit, wNot, wOn, wOr, wReturning, wSelect, wSet, wSome,
-	wThen, wUnion, wUsing, wValues, wWhen, wWhere, wWith)
+// notCall are the words before "(" that call nothing, in no dialect. Of others
+// keywordBefore tells.
+var notCall = set(wAll, wAnd, wAs, wBetween, wCase, wDistinct, wElse, wExcept, wExists, wFrom, wGroup, wHaving, wIn,
+	wIntersect, wLimit, wNot, wOn, wOr, wReturning, wSelect, wThen, wUnion, wUsing, wValues, wWhen, wWhere)
 
 // niladic are the words that call a function without brackets, by dialect.
 var niladic = [SQLite + 1][nWords]bool{
