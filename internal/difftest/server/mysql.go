@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -15,8 +17,16 @@ import (
 	"github.com/globaltx/globaltx/proxy/sqltext"
 )
 
-// mysqlConns is how many connections prepare side by side.
-const mysqlConns = 4
+const (
+	// mysqlConns is how many connections prepare side by side.
+	mysqlConns = 4
+	// answerTime bounds one PREPARE. MySQL 9.7 has been seen to announce fewer
+	// definitions than it counts, for a marker in a WITH that nobody reads; the
+	// driver then waits for ever.
+	answerTime = 15 * time.Second
+	// mostLost is how many texts may end their connection.
+	mostLost = 20
+)
 
 // MySQL is a server of the MySQL family that texts are prepared on.
 type MySQL struct {
@@ -25,6 +35,7 @@ type MySQL struct {
 	name    string
 	dialect sqltext.Dialect
 	mode    sqltext.Mode
+	lost    atomic.Int32 // texts without an answer
 }
 
 var _ difftest.Server = (*MySQL)(nil)
@@ -37,6 +48,7 @@ func NewMySQL(ctx context.Context, dsn string, d sqltext.Dialect, m sqltext.Mode
 		return nil, fmt.Errorf("read DSN: %w", err)
 	}
 	cfg.MultiStatements = false // one text, one statement
+	cfg.ReadTimeout = answerTime
 	connector, err := mysql.NewConnector(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("read DSN: %w", err)
@@ -49,22 +61,12 @@ func NewMySQL(ctx context.Context, dsn string, d sqltext.Dialect, m sqltext.Mode
 }
 
 func (s *MySQL) connect(ctx context.Context) error {
-	mode := ""
-	if s.mode.ANSIQuotes {
-		mode += ",ANSI_QUOTES"
-	}
-	if s.mode.NoBackslashEscapes {
-		mode += ",NO_BACKSLASH_ESCAPES"
-	}
 	for range mysqlConns {
-		conn, err := s.db.Conn(ctx)
+		conn, err := s.conn(ctx)
 		if err != nil {
-			return fmt.Errorf("connect: %w", err)
+			return err
 		}
 		s.conns = append(s.conns, conn)
-		if _, err := conn.ExecContext(ctx, "SET SESSION sql_mode = concat(@@sql_mode, '"+mode+"')"); err != nil {
-			return fmt.Errorf("set sql_mode: %w", err)
-		}
 	}
 	var version string
 	if err := s.conns[0].QueryRowContext(ctx, "SELECT version()").Scan(&version); err != nil {
@@ -76,6 +78,25 @@ func (s *MySQL) connect(ctx context.Context) error {
 	version, _, _ = strings.Cut(version, "-")
 	s.name = map[bool]string{false: "mysql", true: "mariadb"}[s.dialect == sqltext.MariaDB] + " " + version
 	return nil
+}
+
+// conn opens a session of the mode.
+func (s *MySQL) conn(ctx context.Context) (*sql.Conn, error) {
+	mode := ""
+	if s.mode.ANSIQuotes {
+		mode += ",ANSI_QUOTES"
+	}
+	if s.mode.NoBackslashEscapes {
+		mode += ",NO_BACKSLASH_ESCAPES"
+	}
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	if _, err := conn.ExecContext(ctx, "SET SESSION sql_mode = concat(@@sql_mode, '"+mode+"')"); err != nil {
+		return nil, errors.Join(fmt.Errorf("set sql_mode: %w", err), conn.Close())
+	}
+	return conn, nil
 }
 
 // Name is Server.Name: the product and its version.
@@ -91,28 +112,45 @@ func (s *MySQL) Valid(ctx context.Context, texts []string) ([]bool, error) {
 	valid := make([]bool, len(texts))
 	failed := make([]error, len(s.conns))
 	var wg sync.WaitGroup
-	for i, conn := range s.conns {
-		wg.Go(func() {
-			failed[i] = conn.Raw(func(dc any) error {
-				preparer, ok := dc.(driver.ConnPrepareContext)
-				if !ok {
-					return fmt.Errorf("prepare: %T has no PrepareContext", dc)
-				}
-				for at := i; at < len(texts); at += len(s.conns) {
-					var err error
-					if valid[at], err = mysqlPrepares(ctx, preparer, texts[at]); err != nil {
-						return fmt.Errorf("prepare %q: %w", texts[at], err)
-					}
-				}
-				return nil
-			})
-		})
+	for i := range s.conns {
+		wg.Go(func() { failed[i] = s.prepareEach(ctx, i, texts, valid) })
 	}
 	wg.Wait()
 	if err := errors.Join(failed...); err != nil {
 		return nil, err
 	}
 	return valid, nil
+}
+
+// prepareEach prepares every text of connection i. A text that gets no answer is
+// not valid, and costs the connection.
+func (s *MySQL) prepareEach(ctx context.Context, i int, texts []string, valid []bool) error {
+	for at := i; at < len(texts); at += len(s.conns) {
+		var cause error
+		err := s.conns[i].Raw(func(dc any) error {
+			preparer, ok := dc.(driver.ConnPrepareContext)
+			if !ok {
+				return fmt.Errorf("prepare: %T has no PrepareContext", dc)
+			}
+			for ; at < len(texts); at += len(s.conns) {
+				if valid[at], cause = mysqlPrepares(ctx, preparer, texts[at]); cause != nil {
+					return driver.ErrBadConn
+				}
+			}
+			return nil
+		})
+		if err == nil {
+			return nil
+		}
+		if cause == nil || ctx.Err() != nil || s.lost.Add(1) > mostLost {
+			return fmt.Errorf("prepare %q: %w", texts[min(at, len(texts)-1)], errors.Join(err, cause))
+		}
+		_ = s.conns[i].Close() // it is lost
+		if s.conns[i], err = s.conn(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close ends the connections. It may be called twice.
