@@ -8,8 +8,17 @@ import (
 // everywhere refuses what may stand at no place and no depth, for the clause
 // splitter does not look into brackets, and a query is hardly split at all.
 func (p *parser) everywhere() *Refusal {
+	var within [maxDepth]int32 // the brackets around token i
+	depth := 0
 	for i := p.first; i < p.last; i++ {
 		t := p.toks[i]
+		switch t.kind {
+		case tOpen:
+			within[depth] = int32(i)
+			depth++
+		case tClose:
+			depth--
+		}
 		if t.known {
 			continue
 		}
@@ -42,7 +51,7 @@ func (p *parser) everywhere() *Refusal {
 			}
 		case wFor, wLock:
 			if n := p.lockWords(i); n > 0 {
-				p.st.Locking = p.st.Locking || p.inQuery(i)
+				p.st.Locking = p.st.Locking || depth == 0 || p.locksQuery(int(within[depth-1]))
 				i += n - 1
 			}
 		}
@@ -50,18 +59,11 @@ func (p *parser) everywhere() *Refusal {
 	return nil
 }
 
-// inQuery tells whether the innermost bracket around token i, if any, may hold a
-// query: a FOR inside other brackets belongs to substring and overlay.
-func (p *parser) inQuery(i int) bool {
-	for i--; i >= p.first; i-- {
-		switch p.toks[i].kind {
-		case tClose:
-			i = int(p.toks[i].mate)
-		case tOpen:
-			return p.queryAt(i)
-		}
-	}
-	return true
+// locksQuery tells whether the bracket at token i may hold a query, which a FOR
+// then locks: in other brackets it belongs to substring and overlay, whose first
+// argument may be a query in brackets of its own.
+func (p *parser) locksQuery(i int) bool {
+	return p.queryAt(i) && (i == p.first || !p.says(i-1, "substring") && !p.says(i-1, "overlay"))
 }
 
 // calls lists the functions.
