@@ -286,8 +286,11 @@ func (b *branch) Commit() error {
 			b.global.Dead(b.ref)
 		}
 		return nil
-	case !b.header:
+	case !b.header: // nothing was captured, so nothing of it counts
 		b.c.bad = true
+		if b.enlisted {
+			b.global.Dead(b.ref)
+		}
 		return err
 	}
 	return b.settle(err)

@@ -16,15 +16,23 @@ const maxReorders = 16
 
 // abort restores the before images (rule P3). The order of its steps is the rule's
 // own: restoring before the guards loses the undo rows of a late branch.
-func (r *Resolver) abort(ctx context.Context, xid gtx.XID, pushed []gtx.BranchID) error {
-	var last []rowKey // rows to restore after all others, found by trying
+// also, if not nil, is part of the local transaction.
+func (r *Resolver) abort(ctx context.Context, xid gtx.XID, pushed []gtx.BranchID, also func(t *localTx) error) error {
+	err := r.reorder(func(last []rowKey) (*rowKey, error) { return r.abortOnce(ctx, xid, pushed, last, also) })
+	if err != nil {
+		return fmt.Errorf("resolve %s as aborted: %w", xid, err)
+	}
+	return nil
+}
+
+// reorder runs once until it names no row that it has not met before. last are the
+// rows to write after all others, found by trying.
+func (r *Resolver) reorder(once func(last []rowKey) (blocked *rowKey, err error)) error {
+	var last []rowKey
 	for {
-		blocked, err := r.abortOnce(ctx, xid, pushed, last)
-		if err == nil {
-			return nil
-		}
-		if blocked == nil || len(last) >= maxReorders || slices.Contains(last, *blocked) {
-			return fmt.Errorf("resolve %s as aborted: %w", xid, err)
+		blocked, err := once(last)
+		if err == nil || blocked == nil || len(last) >= maxReorders || slices.Contains(last, *blocked) {
+			return err
 		}
 		last = append(last, *blocked)
 	}
@@ -34,7 +42,7 @@ type rowKey struct{ table, keyHash string }
 
 // abortOnce is one local transaction. blocked names a row whose restore met a
 // unique key that is taken.
-func (r *Resolver) abortOnce(ctx context.Context, xid gtx.XID, pushed []gtx.BranchID, last []rowKey) (blocked *rowKey, err error) {
+func (r *Resolver) abortOnce(ctx context.Context, xid gtx.XID, pushed []gtx.BranchID, last []rowKey, also func(t *localTx) error) (blocked *rowKey, err error) {
 	err = r.inTx(ctx, true, true, func(t *localTx) error {
 		branches, err := t.guard(ctx, xid, pushed)
 		if err != nil {
@@ -59,7 +67,10 @@ func (r *Resolver) abortOnce(ctx context.Context, xid gtx.XID, pushed []gtx.Bran
 		if err := t.deleteUndo(ctx, xid, rows); err != nil {
 			return err
 		}
-		return t.deleteHeaders(ctx, xid, branches)
+		if err := t.deleteHeaders(ctx, xid, branches); err != nil || also == nil {
+			return err
+		}
+		return also(t)
 	})
 	return blocked, err
 }
@@ -128,24 +139,9 @@ func (t *localTx) undo(ctx context.Context, tables map[string]*Table, row Row) e
 	if err != nil {
 		return err
 	}
-	for _, s := range d.Lock(table, &row) {
-		if s.Text == "" {
-			continue
-		}
-		if _, err := t.exec(ctx, s.Text, s.Args...); err != nil {
-			return fmt.Errorf("lock row of %s: %w", row.Table, err)
-		}
+	if found, err := t.lock(ctx, table, &row); err != nil || !found {
+		return err
 	}
-	// Without a header two resolvers may come here: the second finds nothing.
-	owned, err := t.query(ctx, t.r.text("SELECT op, schema_fp FROM gtx_undo WHERE tbl = ? AND keyh = ? AND xid = ?"),
-		row.Table, row.KeyHash, row.XID.String())
-	if err != nil {
-		return fmt.Errorf("read undo row of %s: %w", row.Table, err)
-	}
-	if len(owned) == 0 {
-		return nil
-	}
-	row.Op, row.Fingerprint = Op(owned[0][0]), owned[0][1]
 	if before, err := t.isBefore(ctx, table, &row); err != nil || before {
 		return err
 	}
@@ -164,6 +160,29 @@ func (t *localTx) undo(ctx context.Context, tables map[string]*Table, row Row) e
 	return err
 }
 
+// lock locks the data row and its undo row, and reads the latter again. Without a
+// header two resolvers may come here: the second finds nothing.
+func (t *localTx) lock(ctx context.Context, table *Table, row *Row) (found bool, err error) {
+	for _, s := range t.r.cfg.Dialect.Lock(table, row) {
+		if s.Text == "" {
+			continue
+		}
+		if _, err := t.exec(ctx, s.Text, s.Args...); err != nil {
+			return false, fmt.Errorf("lock row of %s: %w", row.Table, err)
+		}
+	}
+	owned, err := t.query(ctx, t.r.text("SELECT op, schema_fp FROM gtx_undo WHERE tbl = ? AND keyh = ? AND xid = ?"),
+		row.Table, row.KeyHash, row.XID.String())
+	if err != nil {
+		return false, fmt.Errorf("read undo row of %s: %w", row.Table, err)
+	}
+	if len(owned) == 0 {
+		return false, nil
+	}
+	row.Op, row.Fingerprint = Op(owned[0][0]), owned[0][1]
+	return true, nil
+}
+
 func (t *localTx) table(ctx context.Context, tables map[string]*Table, row *Row) (*Table, error) {
 	table, ok := tables[row.Table]
 	if !ok {
@@ -171,7 +190,7 @@ func (t *localTx) table(ctx context.Context, tables map[string]*Table, row *Row)
 		table, err = t.r.cfg.Dialect.Table(ctx, t.query, row.Table)
 		switch {
 		case errors.Is(err, gtx.ErrUnsupported), err != nil && t.r.cfg.Dialect.Classify(err) == NoTable:
-			return nil, fmt.Errorf("%w (%w)", dirty(row, "the table cannot be restored any more"), err)
+			return nil, dirty(row, fmt.Sprintf("the table cannot be restored any more (%v)", err))
 		case err != nil:
 			return nil, fmt.Errorf("read catalogue of %s: %w", row.Table, err)
 		}
@@ -193,5 +212,5 @@ func (t *localTx) isBefore(ctx context.Context, table *Table, row *Row) (bool, e
 }
 
 func dirty(row *Row, reason string) error {
-	return fmt.Errorf("undo row %s of table %s, held by %s: %s: %w", row.KeyHash, row.Table, row.XID, reason, gtx.ErrDirty)
+	return &dirtyError{row: *row, reason: reason}
 }

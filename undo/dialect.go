@@ -41,6 +41,8 @@ type Table struct {
 	Key []int
 	// Fingerprint changes whenever an image taken before no longer fits.
 	Fingerprint string
+	// Attr is for the dialect alone (version of the server).
+	Attr string
 }
 
 // Column of a Table, in table order.
@@ -87,8 +89,8 @@ type Dialect interface {
 	// Name is "mysql", "postgres" or "sqlite".
 	Name() string
 
-	// Schema gives the DDL of gtx_resource, gtx_branch and gtx_undo, statements
-	// that may run again and concurrently (IF NOT EXISTS).
+	// Schema gives the DDL of gtx_resource, gtx_branch, gtx_undo and gtx_operator,
+	// statements that may run again and concurrently (IF NOT EXISTS).
 	Schema() []string
 
 	// Placeholder gives the n-th parameter marker, from 1.
@@ -117,4 +119,16 @@ type Dialect interface {
 	// (for Delete: that does not exist), else it affects no row. The comparison
 	// is part of the statement.
 	Restore(t *Table, r *Row) Statement
+
+	// Show is a query with one line of six columns, no line when the undo row is
+	// gone: whether the data row exists, whether it (or its absence) is what the
+	// XID left, whether it is what was before, each 1 or 0; and the key, the before
+	// image and the row now as JSON arrays of texts for people, null for NULL. The
+	// key follows Table.Key, the others the columns that are not Generated. NULL
+	// instead of an array: no such row.
+	Show(t *Table, r *Row) Statement
+
+	// Force writes the before image whatever stands there now. IsBefore tells
+	// afterwards whether it does.
+	Force(t *Table, r *Row) []Statement
 }

@@ -41,14 +41,22 @@ func (r *Resolver) Migrate(ctx context.Context) (gtx.ResourceID, error) {
 			return id, nil
 		}
 		if r.cfg.Dialect.Classify(err) == Denied {
-			return "", fmt.Errorf("create the tables of globaltx: this user may not. Run `gtx migrate` with a user who may, or execute:\n\n%s;\n\nthe database said: %w",
-				strings.Join(r.cfg.Dialect.Schema(), ";\n"), err)
+			return "", r.explainDenied(err)
 		}
 		if !again || ctx.Err() != nil {
 			break
 		}
 	}
 	return "", err
+}
+
+// explainDenied adds what to do where a user may not create tables.
+func (r *Resolver) explainDenied(err error) error {
+	if r.cfg.Dialect.Classify(err) != Denied {
+		return err
+	}
+	return fmt.Errorf("create the tables of globaltx: this user may not. Run `gtx migrate` with a user who may, or execute:\n\n%s;\n\nthe database said: %w",
+		strings.Join(r.cfg.Dialect.Schema(), ";\n"), err)
 }
 
 // migrateOnce also tells whether an error may come from a race with another
@@ -87,7 +95,7 @@ func (r *Resolver) made(ctx context.Context, conn *sql.Conn, err error) bool {
 	if r.cfg.Dialect.Name() != "mysql" || r.cfg.Dialect.Classify(err) != Denied {
 		return false
 	}
-	for _, table := range []string{"gtx_resource", "gtx_branch", "gtx_undo"} {
+	for _, table := range []string{"gtx_resource", "gtx_branch", "gtx_undo", "gtx_operator"} {
 		if _, err := QueryDB(conn)(ctx, "SELECT 1 FROM "+table+" WHERE 1 = 0"); err != nil {
 			return false
 		}

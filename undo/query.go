@@ -50,7 +50,8 @@ var qualify = map[string]*strings.Replacer{
 }
 
 func inSchema(schema string) *strings.Replacer {
-	return strings.NewReplacer("gtx_resource", schema+".gtx_resource", "gtx_branch", schema+".gtx_branch", "gtx_undo", schema+".gtx_undo")
+	return strings.NewReplacer("gtx_resource", schema+".gtx_resource", "gtx_branch", schema+".gtx_branch",
+		"gtx_undo", schema+".gtx_undo", "gtx_operator", schema+".gtx_operator")
 }
 
 // text puts the dialect's parameter markers for the question marks of one of this

@@ -50,6 +50,8 @@ type Resolver struct {
 	stopped bool
 	cursor  string          // the scan goes on after this xid
 	foreign map[string]bool // told once
+	// stuck are the XIDs that were found dirty, with the row that their headers name.
+	stuck map[gtx.XID]rowKey
 }
 
 // NewResolver checks cfg and fills its defaults. Nothing runs before Start.
@@ -66,20 +68,21 @@ func NewResolver(cfg Config) (*Resolver, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Resolver{cfg: cfg, done: make(chan struct{}), foreign: map[string]bool{}}, nil
+	return &Resolver{cfg: cfg, done: make(chan struct{}), foreign: map[string]bool{}, stuck: map[gtx.XID]rowKey{}}, nil
 }
 
 // Resolve ends what is left of a decided XID in one local transaction (rules P2
 // and P3). It is idempotent. The error wraps gtx.ErrDirty when a row is not what
 // the XID left there, or cannot be restored any more: then nothing was changed,
-// and the rows stay locked (rule P8). Any other error means: try again.
+// and the rows stay locked; the headers are marked so that Stuck lists the XID
+// (rule P8). Any other error means: try again.
 func (r *Resolver) Resolve(ctx context.Context, res gtx.Resolution) error {
 	var err error
 	switch res.Status {
 	case gtx.Committed:
 		err = r.commit(ctx, res.XID)
 	case gtx.Aborted:
-		err = r.abort(ctx, res.XID, res.Branches)
+		err = r.abort(ctx, res.XID, res.Branches, nil)
 	default:
 		err = fmt.Errorf("resolve %s: status %s is no decision", res.XID, res.Status)
 	}
@@ -87,7 +90,19 @@ func (r *Resolver) Resolve(ctx context.Context, res gtx.Resolution) error {
 		// The database was busy: nothing for an operator to look at.
 		err = fmt.Errorf("%w: %w", gtx.ErrConflict, err)
 	}
+	r.settled(ctx, res.XID, err)
 	return err
+}
+
+// settled keeps the books of stuck transactions after phase two has ended with err.
+func (r *Resolver) settled(ctx context.Context, xid gtx.XID, err error) {
+	var d *dirtyError
+	switch {
+	case err == nil:
+		r.unstuck(xid)
+	case errors.As(err, &d):
+		r.markStuck(ctx, d)
+	}
 }
 
 // commit forgets the images (rule P2). It waits for headers that another resolver

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/globaltx/globaltx/gtx"
@@ -44,11 +45,13 @@ func (r *Resolver) scanLoop(ctx context.Context) {
 	defer tick.Stop()
 	told := ""
 	for {
-		_, err := r.Scan(ctx)
+		_, errs := r.scan(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		// A stuck transaction says the same at every pass: once is enough.
+		// What is stuck has been told when it became so, and what else goes on says the
+		// same at every pass: once is enough.
+		err := errors.Join(slices.DeleteFunc(errs, func(err error) bool { return errors.Is(err, gtx.ErrDirty) })...)
 		text := ""
 		if err != nil {
 			text = err.Error()
@@ -70,22 +73,26 @@ func (r *Resolver) scanLoop(ctx context.Context) {
 // that it looked at and that are still there: undecided, not known to this
 // coordinator, or not resolved, with the reasons in err.
 func (r *Resolver) Scan(ctx context.Context) (left int, err error) {
+	left, errs := r.scan(ctx)
+	return left, errors.Join(errs...)
+}
+
+func (r *Resolver) scan(ctx context.Context) (left int, errs []error) {
 	c := r.cfg.Coordinator()
 	xids, err := r.leftovers(ctx)
 	if err != nil || len(xids) == 0 {
-		return 0, err
+		return 0, asList(err)
 	}
 	if c == nil {
 		return len(xids), nil
 	}
 	id, err := r.resource(ctx)
 	if err != nil {
-		return len(xids), err
+		return len(xids), asList(err)
 	}
-	var errs []error
 	for i, text := range xids {
 		if err := ctx.Err(); err != nil {
-			return left + len(xids) - i, err
+			return left + len(xids) - i, asList(err)
 		}
 		done, err := r.scanOne(ctx, c, id, text)
 		if !done {
@@ -99,7 +106,14 @@ func (r *Resolver) Scan(ctx context.Context) (left int, err error) {
 			break
 		}
 	}
-	return left, errors.Join(errs...)
+	return left, errs
+}
+
+func asList(err error) []error {
+	if err == nil {
+		return nil
+	}
+	return []error{err}
 }
 
 // scanOne asks for one XID and acts on the answer. What it knows from the scan is
@@ -156,7 +170,8 @@ func (r *Resolver) leftovers(ctx context.Context) ([]string, error) {
 	text := fmt.Sprintf("SELECT xid FROM gtx_branch WHERE xid > ? UNION SELECT xid FROM gtx_undo WHERE xid > ? ORDER BY xid LIMIT %d", scanLimit)
 	lines, err := QueryDB(r.cfg.DB)(ctx, r.text(text), after, after)
 	if err == nil && len(lines) == 0 && after != "" {
-		lines, err = QueryDB(r.cfg.DB)(ctx, r.text(text), "", "")
+		after = ""
+		lines, err = QueryDB(r.cfg.DB)(ctx, r.text(text), after, after)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("scan for leftovers: %w", err)
@@ -172,5 +187,6 @@ func (r *Resolver) leftovers(ctx context.Context) ([]string, error) {
 	r.mu.Lock()
 	r.cursor = next
 	r.mu.Unlock()
+	r.pruneStuck(after, xids, next == "")
 	return xids, nil
 }

@@ -40,6 +40,10 @@ var errUsage = errors.New("usage")
 func commands() []command {
 	return []command{
 		{name: "demo", summary: "move money between two databases, and prove that none is lost", run: runDemo},
+		{name: "doctor", summary: "tell what will not work in a database, and change nothing", run: runDoctor},
+		{name: "ls", summary: "list the global transactions that have something left in a database", run: runLs},
+		{name: "show", summary: "show what a global transaction has changed, before and now", run: runShow},
+		{name: "resolve", summary: "end a global transaction that is stuck", run: runResolve},
 		{name: "migrate", summary: "make the tables of globaltx in a database", run: runMigrate},
 		{name: "version", summary: "print the version", run: runVersion},
 		{name: workerCommand, hidden: true, run: runWorker},

@@ -18,7 +18,7 @@ import (
 const undoAlias = "gtx_u"
 
 // Capture sends everything in one packet: BEGIN and the header where they are
-// due, the capture, the user's statement, the after stamp.
+// due, a savepoint, the capture, the user's statement, the after stamp.
 //
 //	UPDATE  capture under the row locks; UPDATE of captured rows only; stamp
 //	DELETE  capture under the row locks; DELETE of captured rows only
@@ -30,48 +30,58 @@ const undoAlias = "gtx_u"
 // user's row first and then writes the undo row, by which it asks for the
 // global lock (rules T1, W1).
 func (Dialect) Capture(ctx context.Context, c driver.Conn, r *proxy.Capture) (*proxy.Captured, error) {
-	s, t := r.Stmt, r.Table
+	switch r.Stmt.Kind {
+	case sqltext.Savepoint, sqltext.RollbackTo, sqltext.Release:
+		return savepoint(ctx, c, r)
+	}
 	if err := refuse(r); err != nil {
 		return nil, err
 	}
-	p := &packet{stmt: s, in: r.Args}
+	p := &packet{stmt: r.Stmt, in: r.Args}
 	begin(p, r)
-	var taken, user, stamp int
-	var err error
-	switch s.Kind {
-	case sqltext.Update:
-		taken, user, stamp = update(p, r)
-	case sqltext.Delete:
-		taken, user = remove(p, r)
-	default:
-		taken, user, err = insert(p, r)
-	}
+	p.next()
+	p.add("SAVEPOINT ", ownSavepoint)
+	f, err := compose(p, r)
 	if err != nil {
 		return nil, err
 	}
 	res, err := p.exec(ctx, c)
 	if err != nil {
-		return nil, explain(err, &packetError{branch: r.Branch, table: t.ID, counted: s.Kind == sqltext.Insert})
+		return nil, failed(ctx, c, r, err)
 	}
 	rows, ids := res.AllRowsAffected(), res.AllLastInsertIds()
-	out := &proxy.Captured{RowsAffected: rows[user], LastInsertID: ids[user]}
+	if !f.agree(rows) {
+		return nil, fmt.Errorf("capture rows of %s: counts do not agree (statement %d, all %d)", r.Table.ID, rows[f.user], rows)
+	}
+	out := &proxy.Captured{RowsAffected: rows[f.user], LastInsertID: ids[f.user]}
 	if r.WantRows {
 		out.Rows = noRows{}
 	}
-	// The capture's own count is 1 for a new undo row and 2 for one met again.
-	bad := rows[taken] < rows[user]
-	switch s.Kind {
-	case sqltext.Update:
-		bad = bad || rows[stamp] < rows[user] || rows[stamp] > rows[taken] || rows[taken] > 2*rows[stamp]
-	case sqltext.Delete:
-		bad = bad || rows[taken] > 2*rows[user]
-	default:
-		bad = bad || rows[user] != int64(len(s.Rows))
-	}
-	if bad {
-		return nil, fmt.Errorf("capture rows of %s: counts do not agree (undo %d, statement %d, stamp %d)", t.ID, rows[taken], rows[user], rows[stamp])
-	}
 	return out, nil
+}
+
+// form says where in the packet the user's statement stands, and whether the
+// affected rows of all statements account for its own.
+type form struct {
+	user  int
+	agree func(rows []int64) bool
+}
+
+// compose adds the capture and the user's statement.
+func compose(p *packet, r *proxy.Capture) (form, error) {
+	switch {
+	case r.Stmt.Multi:
+		return several(p, r)
+	case r.Stmt.Kind == sqltext.Update:
+		if assignedKey(r.Stmt.SetColumns, r.Table) != nil {
+			return move(p, r)
+		}
+		return update(p, r), nil
+	case r.Stmt.Kind == sqltext.Delete:
+		return remove(p, r), nil
+	default:
+		return insert(p, r)
+	}
 }
 
 // refuse looks for what can be known before anything is sent.
@@ -87,18 +97,25 @@ func refuse(r *proxy.Capture) error {
 	if s.Returning != (sqltext.Span{}) {
 		return unsupported("returning", "RETURNING is not captured", "read the row with SELECT")
 	}
+	if s.Or == sqltext.OrIgnore && s.Kind != sqltext.Insert {
+		return unsupported("ignore", "IGNORE hides rows that were not written", "remove it and handle the error")
+	}
 	if strings.HasPrefix(strings.ToLower(s.Target().Alias), "gtx_") {
 		return unsupported("alias", "the alias "+s.Target().Alias+" begins with gtx_, which is reserved", "choose another alias")
 	}
-	for _, column := range s.SetColumns {
-		name := column.Name
-		for _, k := range r.Table.Key {
-			if strings.EqualFold(name, r.Table.Columns[k].Name) {
-				return unsupported("key-update", "the statement assigns the primary key column "+name, "delete the row and insert it again")
-			}
+	for _, u := range s.Upserts {
+		if c := assignedKey(u.SetColumns, r.Table); c != nil {
+			return unsupported("key-update", "the statement assigns the primary key column "+c.Name, "delete the row and insert it again")
 		}
 	}
-	return checkFunctions(s)
+	var twice sqltext.Span
+	if s.Kind == sqltext.Update && !s.Multi && assignedKey(s.SetColumns, r.Table) != nil {
+		var err error
+		if twice, err = newKey(r); err != nil {
+			return err
+		}
+	}
+	return checkFunctions(s, twice)
 }
 
 // begin adds what the first statement of a branch brings along (rule T1).
@@ -122,25 +139,38 @@ func mine(r *proxy.Capture) string {
 	return fmt.Sprintf("%s.xid='%s' AND %s.branch=%d AND %s.seq=%d", undoAlias, r.XID, undoAlias, r.Branch, undoAlias, r.Seq)
 }
 
-// target gives the table as the user wrote it, with its alias, and how its
-// columns are reached.
+// target gives the table as the user wrote it, with partitions, alias and index
+// hints, and how its columns are reached.
 func target(s *sqltext.Statement) (from, ref string) {
-	from = s.Slice(s.Target().NameSpan)
+	t := s.Target()
+	from = s.Slice(t.NameSpan)
 	ref = from
-	if s.Target().AliasSpan != (sqltext.Span{}) {
-		ref = s.Slice(s.Target().AliasSpan)
+	if t.Partition != (sqltext.Span{}) {
+		from += " " + s.Slice(t.Partition)
+	}
+	if t.AliasSpan != (sqltext.Span{}) {
+		ref = s.Slice(t.AliasSpan)
 		from += " AS " + ref
+	}
+	if t.IndexHint != (sqltext.Span{}) {
+		from += " " + s.Slice(t.IndexHint)
 	}
 	return from, ref
 }
 
 // capture adds the INSERT that takes the images and the global locks; the
-// caller adds what selects the rows, and then takeOver.
+// caller adds what selects the rows, and then takeOver. The columns have names
+// that no ORDER BY of a user means.
 func capture(p *packet, r *proxy.Capture, op undo.Op, before, after, ref, from string) int {
 	n := p.next()
-	p.add("INSERT INTO gtx_undo (tbl,keyh,xid,branch,seq,op,before_img,after_img,schema_fp) SELECT ",
-		tableLiteral(r.Table), ",", keyHash(ref, r.Table), ",'", r.XID.String(), "',", number(int64(r.Branch)), ",", number(r.Seq), ",'", string(op), "',",
-		before, ",", after, ",'", r.Table.Fingerprint, "' FROM ", from)
+	p.add("INSERT INTO gtx_undo (tbl,keyh,xid,branch,seq,op,before_img,after_img,schema_fp) ")
+	if r.Stmt.With != (sqltext.Span{}) {
+		p.user(r.Stmt.With)
+		p.add("\n")
+	}
+	p.add("SELECT ", tableLiteral(r.Table), " AS gtx_1,", keyHash(ref, r.Table), " AS gtx_2,'", r.XID.String(), "' AS gtx_3,", number(int64(r.Branch)),
+		" AS gtx_4,", number(r.Seq), " AS gtx_5,'", string(op), "' AS gtx_6,", before, " AS gtx_7,", after, " AS gtx_8,'", r.Table.Fingerprint,
+		"' AS gtx_9 FROM ", from)
 	return n
 }
 
@@ -154,6 +184,22 @@ func condition(p *packet, s *sqltext.Statement) {
 	p.add("\n)")
 }
 
+// order adds ORDER BY and LIMIT. The user's statement keeps both: no more rows are
+// captured than LIMIT says, so that it ends none of them early, and the server
+// need not read on.
+func order(p *packet, s *sqltext.Statement) {
+	if s.OrderBy != (sqltext.Span{}) {
+		p.add(" ORDER BY ")
+		p.user(s.OrderBy)
+		p.add("\n")
+	}
+	if s.Limit != (sqltext.Span{}) {
+		p.add(" LIMIT ")
+		p.user(s.Limit)
+		p.add("\n")
+	}
+}
+
 // captured adds the rest of the user's UPDATE or DELETE from after head on.
 func captured(p *packet, r *proxy.Capture, ref string) {
 	condition(p, r.Stmt)
@@ -162,39 +208,60 @@ func captured(p *packet, r *proxy.Capture, ref string) {
 	} else {
 		p.add(" AND ")
 	}
-	p.add("EXISTS (SELECT 1 FROM gtx_undo AS ", undoAlias, " FORCE INDEX (PRIMARY) WHERE ", undoAlias, ".tbl=", tableLiteral(r.Table), " AND ",
-		undoAlias, ".keyh=", keyHash(ref, r.Table), " AND ", mine(r), ")")
+	p.add(exists(r, ref))
+	order(p, r.Stmt)
 }
 
-func update(p *packet, r *proxy.Capture) (taken, user, stamp int) {
-	s, t := r.Stmt, r.Table
-	from, ref := target(s)
-	taken = capture(p, r, undo.Update, image(ref, t), "NULL", ref, from)
-	condition(p, s)
-	p.add(" FOR UPDATE", takeOver(r, undo.Update, digest(image(ref, t))))
-
-	user = p.next()
-	p.user(sqltext.Span{Start: 0, End: s.Set.End})
-	captured(p, r, ref)
-
-	stamp = p.next()
-	const row = "gtx_t"
-	p.add("UPDATE gtx_undo AS ", undoAlias, " FORCE INDEX (gtx_undo_xid) STRAIGHT_JOIN ", t.Name, " AS ", row, " FORCE INDEX (PRIMARY) ON ",
-		matches(row, undoAlias, t), " SET ", undoAlias, ".after_img=", digest(image(row, t)), " WHERE ", mine(r))
-	return taken, user, stamp
+// exists is true for the rows that this statement has captured.
+func exists(r *proxy.Capture, ref string) string {
+	return "EXISTS (SELECT 1 FROM gtx_undo AS " + undoAlias + " FORCE INDEX (PRIMARY) WHERE " + undoAlias + ".tbl=" + tableLiteral(r.Table) +
+		" AND " + undoAlias + ".keyh=" + keyHash(ref, r.Table) + " AND " + mine(r) + ")"
 }
 
-func remove(p *packet, r *proxy.Capture) (taken, user int) {
+// update gives the form of UPDATE. The count of a capture is 1 for a new undo row
+// and 2 for one met again; that of a stamp 1 for each.
+func update(p *packet, r *proxy.Capture) form {
 	s, t := r.Stmt, r.Table
 	from, ref := target(s)
-	taken = capture(p, r, undo.Delete, image(ref, t), "NULL", ref, from)
+	taken := capture(p, r, undo.Update, image(ref, t), "NULL", ref, from)
 	condition(p, s)
-	p.add(" FOR UPDATE", takeOver(r, undo.Delete, digest(image(ref, t))))
+	order(p, s)
+	p.add(" FOR UPDATE", takeOver(r, undo.Update, digest(image(ref, t)), false))
 
-	user = p.next()
-	p.user(sqltext.Span{Start: 0, End: max(s.Target().NameSpan.End, s.Target().AliasSpan.End)})
+	user := p.next()
+	p.user(sqltext.Span{Start: s.Span.Start, End: s.Set.End})
 	captured(p, r, ref)
-	return taken, user
+
+	stamped := stamp(p, r)
+	return form{user: user, agree: func(rows []int64) bool {
+		return rows[taken] >= rows[user] && rows[stamped] >= rows[user] && rows[stamped] <= rows[taken] && rows[taken] <= 2*rows[stamped]
+	}}
+}
+
+// stamp adds the after images of the rows that an UPDATE captured.
+func stamp(p *packet, r *proxy.Capture) int {
+	n := p.next()
+	p.add("UPDATE gtx_undo AS ", undoAlias, " FORCE INDEX (gtx_undo_xid) STRAIGHT_JOIN ", r.Table.Name, " AS ", rowAlias, " FORCE INDEX (PRIMARY) ON ",
+		matches(rowAlias, undoAlias, r.Table), " SET ", undoAlias, ".after_img=", digest(image(rowAlias, r.Table)), " WHERE ", mine(r),
+		" AND ", undoAlias, ".tbl=", tableLiteral(r.Table))
+	return n
+}
+
+func remove(p *packet, r *proxy.Capture) form {
+	s, t := r.Stmt, r.Table
+	from, ref := target(s)
+	taken := capture(p, r, undo.Delete, image(ref, t), "NULL", ref, from)
+	condition(p, s)
+	order(p, s)
+	p.add(" FOR UPDATE", takeOver(r, undo.Delete, digest(image(ref, t)), false))
+
+	user := p.next()
+	to := s.Target()
+	p.user(sqltext.Span{Start: s.Span.Start, End: max(to.NameSpan.End, to.AliasSpan.End, to.Partition.End, to.IndexHint.End)})
+	captured(p, r, ref)
+	return form{user: user, agree: func(rows []int64) bool {
+		return rows[taken] >= rows[user] && rows[taken] <= 2*rows[user]
+	}}
 }
 
 // noRows is what a statement without rows gives to Query.
@@ -224,14 +291,24 @@ var _ driver.Rows = noRows{}
 // Each assignment reads only columns that are not assigned before it, as MySQL
 // shows new values from left to right and MariaDB may not. An UPDATE clears
 // after_img, so that the stamp changes every captured row and can be counted.
-func takeOver(r *proxy.Capture, op undo.Op, now string) string {
+//
+// again lets the statement meet an undo row of its own, which says nothing about
+// what the row was before the statement.
+func takeOver(r *proxy.Capture, op undo.Op, now string, again bool) string {
 	left, becomes, after := "gtx_undo.after_img<=>"+now, "gtx_undo.op", "NULL"
 	switch op {
 	case undo.Insert:
 		left, after = "gtx_undo.after_img IS NULL", now
-		becomes = "IF(gtx_undo.op='D','U',gtx_undo.op)"
+		becomes = "IF(gtx_undo.op='D','U',IF(gtx_undo.op='d','u',gtx_undo.op))"
 	case undo.Delete:
 		becomes = "IF(gtx_undo.op='I','I','D')"
+	case met(undo.Update):
+		becomes = "LOWER(gtx_undo.op)"
+	case met(undo.Delete):
+		becomes = "IF(gtx_undo.op IN ('I','i'),'i','d')"
+	}
+	if again {
+		left = fmt.Sprintf("(gtx_undo.branch=%d AND gtx_undo.seq=%d OR %s)", r.Branch, r.Seq, left)
 	}
 	return fmt.Sprintf(" ON DUPLICATE KEY UPDATE gtx_undo.seq=IF(gtx_undo.xid<>'%s',CONCAT('%s',gtx_undo.xid),"+
 		"IF(gtx_undo.schema_fp='%s' AND %s,%d,'%s')),gtx_undo.branch=%d,gtx_undo.op=%s,gtx_undo.after_img=%s",

@@ -128,7 +128,7 @@ func TestRefused(t *testing.T) {
 			code, text string
 			args       []any
 		}{
-			{"key-update", "UPDATE a SET ID = 2 WHERE id = 1", nil},
+			{"key-update", "UPDATE a SET ID = 2, v = 1 WHERE id = 1", nil},
 			{"volatile", "UPDATE a SET v = 1 WHERE RAND() < 2", nil},
 			{"volatile", "DELETE FROM a WHERE v = SLEEP(0)", nil},
 			{"volatile", "UPDATE a SET v = stored(1)", nil},
@@ -257,7 +257,11 @@ func TestOnePacket(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			for i, text := range []string{"INSERT INTO a (v) VALUES (1),(2)", "UPDATE a SET v = 3", "DELETE FROM a", "INSERT INTO a VALUES (1,1)"} {
+			for i, text := range []string{
+				"INSERT INTO a (v) VALUES (1),(2)", "UPDATE a SET v = 3", "DELETE FROM a", "INSERT INTO a VALUES (1,1)",
+				"UPDATE a SET v = 4 ORDER BY id LIMIT 1", "INSERT IGNORE INTO a VALUES (1,1),(2,2)", "REPLACE a VALUES (1,5),(3,3)",
+				"INSERT INTO a VALUES (1,1),(4,4) ON DUPLICATE KEY UPDATE v = 9", "UPDATE a SET id = id + 10",
+			} {
 				if b.Stmt, err = sqltext.Parse(text, flavour, mode); err != nil {
 					return err
 				}

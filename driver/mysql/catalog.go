@@ -98,6 +98,9 @@ func (Dialect) Table(ctx context.Context, q undo.Query, id string) (*undo.Table,
 		return nil, err
 	}
 	t.Fingerprint = fingerprint(t)
+	if t.Attr, err = uniqueKeys(ctx, q, schema, name, t.Columns); err != nil {
+		return nil, err
+	}
 	return t, nil
 }
 

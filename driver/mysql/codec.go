@@ -29,8 +29,9 @@ func ident(name string) string { return "`" + strings.ReplaceAll(name, "`", "``"
 func column(ref string, c *undo.Column) string { return ref + "." + ident(c.Name) }
 
 // encode gives the element of the image for a column.
-func encode(ref string, c *undo.Column) string {
-	v := column(ref, c)
+func encode(ref string, c *undo.Column) string { return encodeValue(column(ref, c), c) }
+
+func encodeValue(v string, c *undo.Column) string {
 	switch kindOf(c) {
 	case kFloat:
 		return "CAST(CAST(" + v + " AS DOUBLE) AS CHAR)"
@@ -59,12 +60,17 @@ func image(ref string, t *undo.Table) string {
 
 // keyImage gives the image with only the key.
 func keyImage(ref string, t *undo.Table) string {
+	return keyImageOf(t, func(c *undo.Column) string { return column(ref, c) })
+}
+
+// keyImageOf takes the values of the key from elsewhere.
+func keyImageOf(t *undo.Table, value func(*undo.Column) string) string {
 	e := make([]string, 0, len(t.Columns))
 	for i := range t.Columns {
 		switch c := &t.Columns[i]; {
 		case c.Generated:
 		case isKey(t, i):
-			e = append(e, encode(ref, c))
+			e = append(e, encodeValue(value(c), c))
 		default:
 			e = append(e, "NULL")
 		}
@@ -182,10 +188,15 @@ func matches(ref, undoRef string, t *undo.Table) string {
 // primary key calls them equal, so strings go through the weights of their
 // collation.
 func keyHash(ref string, t *undo.Table) string {
+	return keyHashOf(t, func(c *undo.Column) string { return column(ref, c) })
+}
+
+// keyHashOf takes the values of the key from elsewhere.
+func keyHashOf(t *undo.Table, value func(*undo.Column) string) string {
 	p := make([]string, 0, len(t.Key))
 	for _, k := range t.Key {
 		c := &t.Columns[k]
-		v := column(ref, c)
+		v := value(c)
 		switch b := baseType(c); {
 		case b == "char" || b == "varchar":
 			if !attrOf(c).noPad() {
@@ -193,7 +204,7 @@ func keyHash(ref string, t *undo.Table) string {
 			}
 			p = append(p, "HEX(WEIGHT_STRING("+v+"))")
 		default:
-			p = append(p, encode(ref, c))
+			p = append(p, encodeValue(v, c))
 		}
 	}
 	return hash("CONCAT_WS('|'," + strings.Join(p, ",") + ")")

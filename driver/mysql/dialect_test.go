@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	base "github.com/go-sql-driver/mysql"
@@ -102,6 +103,7 @@ type branch struct {
 	seq    int64
 	begin  string
 	header bool
+	kept   bool // by the last statement (proxy.Capture.Kept)
 }
 
 var lastXID uint64
@@ -161,16 +163,25 @@ func (b *branch) run(text string, args ...any) (out *proxy.Captured, err error) 
 		if s, err = sqltext.Parse(text, flavour, mode); err != nil {
 			return nil
 		}
-		var id string
-		if id, err = dialect.Resolve(ctx, query(c), s.Target().Name); err != nil {
-			return nil
-		}
-		var table *undo.Table
-		if table, err = dialect.Table(ctx, query(c), id); err != nil {
+		if err = proxy.Supported(s); err != nil {
 			return nil
 		}
 		b.seq++
-		r := &proxy.Capture{XID: b.xid, Branch: b.id, Header: b.header, Begin: b.begin, Seq: b.seq, Table: table, Stmt: s}
+		r := &proxy.Capture{XID: b.xid, Branch: b.id, Header: b.header, Begin: b.begin, Seq: b.seq, Stmt: s}
+		for _, target := range s.Targets {
+			var id string
+			if id, err = dialect.Resolve(ctx, query(c), target.Name); err != nil {
+				return nil
+			}
+			var table *undo.Table
+			if table, err = dialect.Table(ctx, query(c), id); err != nil {
+				return nil
+			}
+			r.Tables = append(r.Tables, table)
+		}
+		if r.Tables != nil {
+			r.Table = r.Tables[0]
+		}
 		for i, a := range args {
 			nv := driver.NamedValue{Ordinal: i + 1, Value: a}
 			if err = c.(driver.NamedValueChecker).CheckNamedValue(&nv); err != nil {
@@ -178,7 +189,8 @@ func (b *branch) run(text string, args ...any) (out *proxy.Captured, err error) 
 			}
 			r.Args = append(r.Args, nv)
 		}
-		if out, err = dialect.Capture(ctx, c, r); err == nil {
+		out, err = dialect.Capture(ctx, c, r)
+		if b.kept = r.Kept; err == nil || r.Kept && r.Wrote {
 			b.begin, b.header = "", false
 		}
 		return nil
@@ -235,8 +247,21 @@ func query(c driver.Conn) undo.Query {
 	}
 }
 
-// abort undoes xid as rule P3 says, and returns gtx.ErrDirty for a dirty row.
-func (d *database) abort(xid gtx.XID) (err error) {
+// abort undoes xid as rule P3 says, and returns gtx.ErrDirty for a dirty row. A row
+// that meets a unique key comes after the others, as in package undo.
+func (d *database) abort(xid gtx.XID) error {
+	d.Helper()
+	var last []string
+	for {
+		blocked, err := d.abortOnce(xid, last)
+		if (Dialect{}).Classify(err) != undo.Duplicate || slices.Contains(last, blocked) {
+			return err
+		}
+		last = append(last, blocked)
+	}
+}
+
+func (d *database) abortOnce(xid gtx.XID, last []string) (blocked string, err error) {
 	d.Helper()
 	ctx := d.Context()
 	c, err := d.two.Conn(ctx)
@@ -255,9 +280,13 @@ func (d *database) abort(xid gtx.XID) (err error) {
 		d.Fatal(err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	for _, r := range undoRows(d, tx, xid) {
+	rows := undoRows(d, tx, xid)
+	slices.SortStableFunc(rows, func(a, b *undo.Row) int {
+		return slices.Index(last, a.Table+a.KeyHash) - slices.Index(last, b.Table+b.KeyHash)
+	})
+	for _, r := range rows {
 		if err := restore(d, tx, r); err != nil {
-			return err
+			return r.Table + r.KeyHash, err
 		}
 		if _, err := tx.ExecContext(ctx, "DELETE FROM gtx_undo WHERE tbl=? AND keyh=? AND xid=?", r.Table, r.KeyHash, xid.String()); err != nil {
 			d.Fatal(err)
@@ -266,7 +295,7 @@ func (d *database) abort(xid gtx.XID) (err error) {
 	if _, err := tx.ExecContext(ctx, "DELETE FROM gtx_branch WHERE xid=?", xid.String()); err != nil {
 		d.Fatal(err)
 	}
-	return tx.Commit()
+	return "", tx.Commit()
 }
 
 func restore(d *database, tx *sql.Tx, r *undo.Row) error {
@@ -319,7 +348,7 @@ func restore(d *database, tx *sql.Tx, r *undo.Row) error {
 	s := dialect.Restore(table, r)
 	res, err := tx.ExecContext(ctx, s.Text, s.Args...)
 	if err != nil {
-		d.Fatalf("%s: %v", s.Text, err)
+		return fmt.Errorf("%s: %w", s.Text, err)
 	}
 	if n, _ := res.RowsAffected(); n != 1 {
 		return fmt.Errorf("restored %d rows of %s: %w", n, r.Table, gtx.ErrDirty)

@@ -28,10 +28,12 @@ const (
 	errNetReadTimeout  = 1159
 	errNetWrite        = 1160
 	errNetWriteTimeout = 1161
+	errNoSavepoint     = 1305
 	errLockTimeout     = 1205
 	errDeadlock        = 1213
 	errSpecificAccess  = 1227
 	errSubqueryRows    = 1242
+	errTruncated       = 1292
 	errWrongValue      = 1366
 	errDuplicateName   = 1586
 	errCheckread       = 1020 // MariaDB with innodb_snapshot_isolation
@@ -89,10 +91,11 @@ func alarm(b gtx.BranchID, what string) string {
 const (
 	alarmHeld  = "held:" // with the XID of the holder behind it
 	alarmDirty = "dirty"
+	alarmStray = "stray:" // the statement met a row without an image
 )
 
-// explain turns an error of the packet of r into what Capture promises. An
-// error of the user's own statement comes back unchanged.
+// explain turns an error of the packet of r into what Capture promises. Any other
+// error comes back unchanged.
 func explain(err error, r *packetError) error {
 	var my *mysql.MySQLError
 	switch {
@@ -114,8 +117,12 @@ func explain(err error, r *packetError) error {
 		if strings.Contains(my.Message, alarm(r.branch, alarmDirty)) {
 			return fmt.Errorf("row of %s differs from what this global transaction left there: %w", r.table, gtx.ErrDirty)
 		}
+	case my.Number == errTruncated && strings.Contains(my.Message, alarm(r.branch, alarmStray)):
+		return fmt.Errorf("the statement met a row of %s that was not there before it, or that it had inserted itself: %w", r.table, gtx.ErrConflict)
+	case my.Number == errSubqueryRows && r.counted && r.raced:
+		return fmt.Errorf("what the statement did to %s is not what was captured, by the counts: %w (%w)", r.table, gtx.ErrConflict, err)
 	case my.Number == errSubqueryRows && r.counted:
-		return fmt.Errorf("not every inserted row of %s was found again by its key: %w", r.table, err)
+		return fmt.Errorf("what the statement did to %s is not what was captured, by the counts: %w", r.table, err)
 	case classOf(my.Number) == undo.Conflict:
 		return fmt.Errorf("%w: %w", gtx.ErrConflict, err)
 	}
@@ -127,4 +134,5 @@ type packetError struct {
 	branch  gtx.BranchID
 	table   string
 	counted bool // the packet ends with a count
+	raced   bool // a writer beside it can make the count fail
 }

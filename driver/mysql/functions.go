@@ -69,11 +69,12 @@ func words(list string) map[string]bool {
 	return m
 }
 
-// checkFunctions refuses what could write unseen, and in the condition, which is
-// evaluated twice, what gives two answers.
-func checkFunctions(s *sqltext.Statement) error {
+// checkFunctions refuses what could write unseen, and in the condition and also,
+// which are evaluated twice, what gives two answers.
+func checkFunctions(s *sqltext.Statement, also sqltext.Span) error {
+	twice := s.Slice(s.With) + " " + s.Slice(s.From) + " " + s.Slice(s.Where) + " " + s.Slice(also)
 	for _, f := range s.Functions {
-		inWhere := calledIn(s.Slice(s.Where), f)
+		inWhere := calledIn(twice, f)
 		switch {
 		case strings.HasPrefix(f, "@@"):
 			if inWhere {

@@ -38,5 +38,15 @@ func (Dialect) Schema() []string {
 	PRIMARY KEY (tbl, keyh),
 	KEY gtx_undo_xid (xid, branch, seq)
 )` + tail,
+		`CREATE TABLE IF NOT EXISTS gtx_operator (
+	at BIGINT NOT NULL,
+	who VARCHAR(190) NOT NULL,
+	xid VARCHAR(64)` + ascii + ` NOT NULL,
+	tbl VARCHAR(280) NOT NULL,
+	keyh CHAR(64)` + ascii + ` NOT NULL,
+	action VARCHAR(32)` + ascii + ` NOT NULL,
+	reason TEXT NOT NULL,
+	PRIMARY KEY (xid, at, tbl, keyh)
+)` + tail,
 	}
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 
 	"github.com/globaltx/globaltx/gtx"
@@ -13,12 +14,19 @@ import (
 // Capture runs r as one statement. Errors of the server come back as lib/pq gave
 // them, but for those of class undo.Conflict, which wrap gtx.ErrConflict too.
 //
+// An error of the user's own statement leaves nothing of the capture, for both
+// are one statement: the local transaction is in the failed state, from which
+// ROLLBACK TO a savepoint leads back.
+//
 // The first statement of a branch also sets lock_timeout for this local
 // transaction when the session has none (rule W5). Rows of RETURNING are read to
 // the end before any of them is handed out, for only then the counts are known.
 func (d Dialect) Capture(ctx context.Context, c driver.Conn, r *proxy.Capture) (*proxy.Captured, error) {
 	if r.Begin != "" {
-		return nil, fmt.Errorf("capture in %s: BEGIN cannot ride along", r.Table.ID)
+		return nil, errors.New("capture statement: BEGIN cannot ride along")
+	}
+	if r.Table == nil {
+		return d.savepoint(ctx, c, r)
 	}
 	t, err := build(r)
 	if err != nil {
@@ -29,6 +37,7 @@ func (d Dialect) Capture(ctx context.Context, c driver.Conn, r *proxy.Capture) (
 		if d.Classify(err) == undo.Conflict {
 			return nil, fmt.Errorf("capture in %s: %w: %w", r.Table.ID, gtx.ErrConflict, err)
 		}
+		r.Kept = d.users(err)
 		return nil, err
 	}
 	n, err := d.account(ctx, c, r, t, buf)
@@ -62,8 +71,10 @@ func (d Dialect) account(ctx context.Context, c driver.Conn, r *proxy.Capture, t
 			r.Table.ID, gtx.ErrConflict, asInt(head[colCaptured]), changed)
 	case changed < 0:
 		return 0, fmt.Errorf("capture in %s: count of changed rows is %v", r.Table.ID, head[colChanged])
-	case written != changed:
+	case written != asInt(head[colDue]):
 		return 0, d.held(ctx, c, r, asText(head[colHeld]))
+	case asInt(head[colMoved]) != 0:
+		return 0, fmt.Errorf("capture in %s: rows took each other's primary keys, which could not be undone one by one: move them in several statements over unused keys", r.Table.ID)
 	}
 	if len(buf.cols) == leading {
 		buf.cols, buf.rows = nil, nil

@@ -21,6 +21,18 @@ const (
 	attrDomain = "domain" // may refuse NULL
 )
 
+// Table.Attr is the version of the server, in the form of server_version_num.
+// version18 and later give the row before and after a change to RETURNING.
+const version18 = 180000
+
+func version(t *undo.Table) int {
+	n, err := strconv.Atoi(t.Attr)
+	if err != nil {
+		return minVersion
+	}
+	return n
+}
+
 func hasAttr(c undo.Column, word string) bool {
 	return slices.Contains(strings.Fields(c.Attr), word)
 }
@@ -58,7 +70,7 @@ const relationQuery = `SELECT c.oid::int8, n.nspname, c.relname, c.relkind, c.re
  COALESCE((SELECT min(r.rulename::text) FROM pg_catalog.pg_rewrite AS r WHERE r.ev_class = c.oid), ''),
  COALESCE((SELECT min(f.conname || ' of ' || f.conrelid::pg_catalog.regclass::text) FROM pg_catalog.pg_constraint AS f
   WHERE f.contype = 'f' AND f.confrelid = c.oid AND (f.confdeltype IN ('c', 'n', 'd') OR f.confupdtype IN ('c', 'n', 'd'))), ''),
- EXISTS (SELECT FROM pg_catalog.pg_inherits AS h WHERE h.inhparent = c.oid)
+ EXISTS (SELECT FROM pg_catalog.pg_inherits AS h WHERE h.inhparent = c.oid), pg_catalog.current_setting('server_version_num')
  FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
  WHERE c.oid = pg_catalog.to_regclass(%s)`
 
@@ -110,7 +122,7 @@ func (Dialect) Table(ctx context.Context, q undo.Query, id string) (*undo.Table,
 	if err != nil {
 		return nil, fmt.Errorf("read columns of %s: %w", name, err)
 	}
-	t := &undo.Table{ID: name, Name: name}
+	t := &undo.Table{ID: name, Name: name, Attr: rel[11]}
 	byNumber := make(map[string]int, len(cols))
 	finger := sha256.New()
 	for i, c := range cols {

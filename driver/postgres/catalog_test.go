@@ -27,7 +27,7 @@ func TestTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &undo.Table{
-		ID: `"app"."It""em"`, Name: `"app"."It""em"`, Key: []int{0, 1}, Fingerprint: got.Fingerprint,
+		ID: `"app"."It""em"`, Name: `"app"."It""em"`, Key: []int{0, 1}, Fingerprint: got.Fingerprint, Attr: got.Attr,
 		Columns: []undo.Column{
 			{Name: "b", Type: "text"},
 			{Name: "id", Type: "bigint", Auto: true},
@@ -38,6 +38,9 @@ func TestTable(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+	if v := version(got); v/10000 != 15 {
+		t.Errorf("server version %d, want 15", v)
 	}
 	seen := map[string]string{got.Fingerprint: "at first"}
 	for _, ddl := range []string{

@@ -25,11 +25,17 @@ const minVersion = 140000
 //
 // # One statement
 //
-// Capture turns the user's INSERT, UPDATE or DELETE into one statement
+// Capture turns the user's INSERT, UPDATE, DELETE or MERGE into one statement
 // of common table expressions that writes the branch header, locks and captures
 // the rows, changes them and writes their undo rows: no round trip more than the
-// bare statement takes. Every part of the user's text stands in it exactly once,
-// so volatile functions run once and parameters keep their inferred types.
+// bare statement takes. From PostgreSQL 18 on the row before and after a change
+// comes from RETURNING, and every part of the user's text stands in it exactly
+// once, so volatile functions run once and parameters keep their inferred types.
+//
+// Before 18 an UPDATE locks and reads its rows first. Two forms then hold a part of
+// the text twice, and are refused where the second reading could differ: UPDATE
+// with FROM its join and condition, ON CONFLICT DO UPDATE the values of the
+// conflict target. MERGE is refused before 18.
 //
 // # What is stored
 //

@@ -34,6 +34,20 @@ func (Dialect) Classify(err error) undo.ErrorClass {
 	return undo.Other
 }
 
+// users tells that an error is the answer to the user's part of a statement, as
+// the base driver would give it: an error of the server that leaves the session
+// in its transaction, not about a table of this module, and not one that the
+// whole transaction must be tried again for.
+func (d Dialect) users(err error) bool {
+	var state interface{ SQLState() string }
+	if !errors.As(err, &state) {
+		return false
+	}
+	class := d.Classify(err)
+	fatal := strings.HasPrefix(state.SQLState(), "57P") || strings.HasPrefix(state.SQLState(), "XX")
+	return class != undo.Conflict && class != undo.Lost && !fatal && !strings.Contains(err.Error(), "gtx_")
+}
+
 // classOf reads appendix A of the PostgreSQL manual.
 func classOf(state string) undo.ErrorClass {
 	switch state {

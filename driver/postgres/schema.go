@@ -54,6 +54,17 @@ func (Dialect) Schema() []string {
 	PRIMARY KEY (tbl, keyh)
 )`,
 			`CREATE INDEX IF NOT EXISTS gtx_undo_xid ON `+tableUndo+` (xid)`),
+		ifMissing("to_regclass('"+schemaName+".gtx_operator')",
+			`CREATE TABLE IF NOT EXISTS `+schemaName+`.gtx_operator (
+	at bigint NOT NULL,
+	who text NOT NULL,
+	xid text COLLATE "C" NOT NULL,
+	tbl text COLLATE "C" NOT NULL,
+	keyh text COLLATE "C" NOT NULL,
+	action text COLLATE "C" NOT NULL,
+	reason text NOT NULL,
+	PRIMARY KEY (xid, at, tbl, keyh)
+)`),
 		ifMissing("to_regprocedure('"+funcImage+"(anyelement)')",
 			`CREATE OR REPLACE FUNCTION `+funcImage+`(anyelement) RETURNS text LANGUAGE sql STABLE
 	SET datestyle = 'ISO, MDY' SET intervalstyle = 'postgres' SET timezone = 'UTC'

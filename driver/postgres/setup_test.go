@@ -24,9 +24,23 @@ type bench struct {
 	db  *sql.DB // plain, for looking and for writers outside
 }
 
+// onEach runs a test on a server of either way to capture: before and from 18 on.
+func onEach(t *testing.T, test func(*testing.T)) {
+	for _, server := range []string{testserver.NamePostgres15, testserver.NamePostgres18} {
+		t.Run(server, test)
+	}
+}
+
+// modern tells that onEach chose the newer server.
+func modern(t *testing.T) bool { return strings.Contains(t.Name(), "/"+testserver.NamePostgres18) }
+
 func setup(t *testing.T, ddl ...string) *bench {
 	t.Helper()
-	b := &bench{T: t, dsn: testserver.Postgres15(t)}
+	server := testserver.NamePostgres15
+	if modern(t) {
+		server = testserver.NamePostgres18
+	}
+	b := &bench{T: t, dsn: testserver.Open(t, server).DSN}
 	db, err := sql.Open("postgres", b.dsn)
 	if err != nil {
 		t.Fatal(err)
@@ -113,6 +127,7 @@ type branch struct {
 	id     gtx.BranchID
 	header bool
 	seq    int64
+	kept   bool // the last error was the user's own
 }
 
 func xidOf(n uint64) gtx.XID { return gtx.XID{Log: 1, Epoch: 1, Seq: n} }
@@ -160,6 +175,9 @@ func (b *bench) parse(text string) (*sqltext.Statement, *undo.Table, error) {
 	if err := proxy.Supported(stmt); err != nil {
 		return nil, nil, err
 	}
+	if stmt.Targets == nil {
+		return stmt, nil, nil
+	}
 	id, err := Dialect{}.Resolve(b.Context(), queryDB(b.db), stmt.Target().Name)
 	if err != nil {
 		return nil, nil, err
@@ -187,12 +205,14 @@ func (br *branch) capture(rows bool, text string, args ...any) (*proxy.Captured,
 		return nil, err
 	}
 	br.seq++
-	got, err := Dialect{}.Capture(br.Context(), br.conn, &proxy.Capture{
+	r := &proxy.Capture{
 		XID: br.xid, Branch: br.id, Header: br.header, Seq: br.seq, Table: t, Stmt: stmt, Args: named(args), WantRows: rows,
-	})
-	if err == nil {
+	}
+	got, err := Dialect{}.Capture(br.Context(), br.conn, r)
+	if err == nil || r.Kept && r.Wrote {
 		br.header = false
 	}
+	br.kept = r.Kept
 	return got, err
 }
 

@@ -101,7 +101,9 @@ func (b *bench) same() {
  FROM wide AS w FULL JOIN keep AS k ON w."Key 1" = k."Key 1"`, b.read("SELECT count(*), true, true FROM keep"))
 }
 
-func TestEveryTypeIsRestored(t *testing.T) {
+func TestEveryTypeIsRestored(t *testing.T) { onEach(t, testEveryTypeIsRestored) }
+
+func testEveryTypeIsRestored(t *testing.T) {
 	b := wide(t)
 	rows := int64(len(strings.Split(b.read("SELECT 1 FROM keep"), "\n")))
 	var set []string

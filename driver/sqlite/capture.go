@@ -5,20 +5,19 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/proxy"
-	"github.com/globaltx/globaltx/proxy/sqltext"
 	"github.com/globaltx/globaltx/undo"
 )
 
 // Capture runs in one local transaction, which holds the write lock of the
-// database: (1) the header, (2) key and image of the rows that WHERE selects and
-// the owners of their undo rows, (3) the user's statement with the keys of the
-// rows it changed appended to RETURNING, which must be the keys of (2), (4) the
-// undo rows. SQLite evaluates WHERE twice; (3) catches whatever answers
-// differently the second time.
+// database: the header first, outside every savepoint (rule T1), then the user's
+// statement with its capture in a savepoint of ours, so that a statement that
+// fails leaves nothing behind and the local transaction goes on. capture.twice
+// serves the plain forms, capture.journal the others.
 func (Dialect) Capture(ctx context.Context, c driver.Conn, r *proxy.Capture) (*proxy.Captured, error) {
 	s, err := newCapture(c, r)
 	if err != nil {
@@ -35,12 +34,26 @@ func (Dialect) Capture(ctx context.Context, c driver.Conn, r *proxy.Capture) (*p
 			return nil, wrap("insert branch header", err)
 		}
 	}
-	switch r.Stmt.Kind {
-	case sqltext.Insert:
-		return s.insert(ctx)
-	default:
-		return s.modify(ctx)
+	if r.Table == nil {
+		return s.savepoint(ctx)
 	}
+	if err := s.exec(ctx, "SAVEPOINT gtx_capture"); err != nil {
+		return nil, wrap("set savepoint", err)
+	}
+	var out *proxy.Captured
+	if s.plain() {
+		out, err = s.twice(ctx)
+	} else {
+		out, err = s.journal(ctx)
+	}
+	if err != nil {
+		s.keep(ctx, err)
+		return nil, err
+	}
+	if err := s.exec(ctx, "RELEASE gtx_capture"); err != nil {
+		return nil, wrap("release savepoint", err)
+	}
+	return out, nil
 }
 
 // capture is one call of Capture.
@@ -49,15 +62,10 @@ type capture struct {
 	exe   driver.ExecerContext
 	query driver.QueryerContext
 	conn  driver.ConnPrepareContext
-	text  string // the user's statement with the keys appended
-}
-
-// row is one row that the statement changes.
-type row struct {
-	key    string // key image, before the change
-	keyh   string
-	before string // full image; empty for INSERT
-	prior  *prior
+	// failed: the error is that of the user's own statement.
+	failed bool
+	// settled: it failed, and what stays of it is captured.
+	settled bool
 }
 
 func newCapture(c driver.Conn, r *proxy.Capture) (*capture, error) {
@@ -69,143 +77,69 @@ func newCapture(c driver.Conn, r *proxy.Capture) (*capture, error) {
 	if ok != [3]bool{true, true, true} {
 		return nil, fmt.Errorf("capture statement: %T is not a connection of modernc.org/sqlite", c)
 	}
-	if err := refuseStatement(r.Table, r.Stmt); err != nil {
-		return nil, err
+	if r.Table == nil {
+		return s, nil
 	}
-	text, err := withKeys(r.Table, r.Stmt)
-	if err != nil {
-		return nil, err
-	}
-	s.text = text
-	return s, nil
+	return s, refuseStatement(r.Table, r.Stmt)
 }
 
-// insert runs an INSERT. The keys come from RETURNING, the values from the table:
-// RETURNING may show a value before the column's affinity is applied.
-func (s *capture) insert(ctx context.Context) (*proxy.Captured, error) {
-	out, keys, err := s.run(ctx)
+// savepoint runs SAVEPOINT, ROLLBACK TO or RELEASE. Header and undo rows live in
+// the same local transaction: they follow by themselves.
+func (s *capture) savepoint(ctx context.Context) (*proxy.Captured, error) {
+	if _, err := s.exe.ExecContext(ctx, s.Stmt.Text, s.Args); err != nil {
+		if s.own(ctx, err) {
+			s.Kept, s.Wrote = true, s.Header
+		}
+		return nil, userError(err)
+	}
+	return s.captured(ctx, 0, &buffered{})
+}
+
+// captured is the answer for a statement that has ended.
+func (s *capture) captured(ctx context.Context, affected int64, rows *buffered) (*proxy.Captured, error) {
+	id, err := s.number(ctx, "SELECT last_insert_rowid()")
 	if err != nil {
 		return nil, err
 	}
-	if len(keys) != len(s.Stmt.Rows) {
-		return nil, fmt.Errorf("capture INSERT into %s: %d rows were inserted, %d expected", s.Table.ID, len(keys), len(s.Stmt.Rows))
-	}
-	w := s.newWriter()
-	defer w.close()
-	for _, key := range keys {
-		identity, err := w.identity(ctx, key)
-		if err != nil {
-			return nil, err
-		}
-		h, err := keyHash(s.Table, identity)
-		if err != nil {
-			return nil, err
-		}
-		in := row{key: key, keyh: h}
-		if in.prior, err = w.owner(ctx, h); err != nil {
-			return nil, err
-		}
-		if err := w.write(ctx, &in); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-// modify runs an UPDATE or DELETE.
-func (s *capture) modify(ctx context.Context) (*proxy.Captured, error) {
-	rows, err := s.selected(ctx)
-	if err != nil {
-		return nil, err
-	}
-	w := s.newWriter()
-	defer w.close()
-	expected := make(map[string]bool, len(rows))
-	for i := range rows {
-		in := &rows[i]
-		expected[in.key] = true
-		// Before the statement runs, so that a conflict wins over the errors that the
-		// other transaction's values may cause.
-		if in.prior, err = w.owner(ctx, in.keyh); err != nil {
-			return nil, err
-		}
-		if in.prior != nil && (in.prior.after == nil || *in.prior.after != in.before) {
-			return nil, fmt.Errorf("capture row of %s: it is not what %s left there: %w", s.Table.ID, s.XID, gtx.ErrDirty)
-		}
-	}
-	out, keys, err := s.run(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, key := range keys {
-		if !expected[key] {
-			return nil, s.differs(len(rows), len(keys))
-		}
-		delete(expected, key)
-	}
-	if len(expected) > 0 {
-		return nil, s.differs(len(rows), len(keys))
-	}
-	for i := range rows {
-		if err := w.write(ctx, &rows[i]); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-func (s *capture) differs(captured, changed int) error {
-	return fmt.Errorf("capture statement on %s: it changed other rows (%d) than were captured (%d): is its WHERE volatile?", s.Table.ID, changed, captured)
-}
-
-// selected reads the rows that the statement will change.
-func (s *capture) selected(ctx context.Context) ([]row, error) {
-	text, args, err := companion(s.Table, s.Stmt, s.Args)
-	if err != nil {
-		return nil, err
-	}
-	lines, err := s.texts(ctx, text, args)
-	if err != nil {
-		return nil, wrap("read rows before the change", err)
-	}
-	rows := make([]row, len(lines))
-	for i, l := range lines {
-		h, err := keyHash(s.Table, l[1])
-		if err != nil {
-			return nil, err
-		}
-		rows[i] = row{key: l[0], keyh: h, before: l[2]}
-	}
-	return rows, nil
-}
-
-// run runs the user's statement and gives what it returned and the keys of the
-// rows it changed. Its own errors are handed on as they are, but for the ones
-// that mean a conflict.
-func (s *capture) run(ctx context.Context) (*proxy.Captured, []string, error) {
-	base, err := s.query.QueryContext(ctx, s.text, s.Args)
-	if err != nil {
-		return nil, nil, userError(err)
-	}
-	rows, keys, err := buffer(base)
-	if cerr := base.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return nil, nil, userError(err)
-	}
-	id, err := s.texts(ctx, "SELECT last_insert_rowid()", nil)
-	if err != nil {
-		return nil, nil, wrap("read last_insert_rowid", err)
-	}
-	out := &proxy.Captured{RowsAffected: int64(len(keys))}
-	if _, err := fmt.Sscan(id[0][0], &out.LastInsertID); err != nil {
-		return nil, nil, fmt.Errorf("read last_insert_rowid: %w", err)
-	}
+	out := &proxy.Captured{RowsAffected: affected, LastInsertID: id}
 	if s.WantRows {
 		out.Rows = rows
 	}
-	return out, keys, nil
+	return out, nil
+}
+
+// own tells whether err is one after which the bare driver's local transaction
+// goes on.
+func (s *capture) own(ctx context.Context, err error) bool {
+	if ctx.Err() != nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	class := Dialect{}.Classify(err)
+	return class != undo.Conflict && class != undo.Lost
+}
+
+// keep takes back what a failed statement left, unless the local transaction has
+// to end anyway. SQLite itself may have ended it (a constraint with ON CONFLICT
+// ROLLBACK): then the savepoint is gone.
+func (s *capture) keep(ctx context.Context, cause error) {
+	if !s.failed || !s.own(ctx, cause) {
+		return
+	}
+	if !s.settled {
+		// A statement takes itself back, but a constraint with ON CONFLICT FAIL keeps
+		// the rows before, which are not captured. ROLLBACK TO would be enough for all
+		// others; where it can be done without, rows that the user reads stay open.
+		if constraint(cause) {
+			if n, err := s.number(ctx, "SELECT changes()"); err != nil || n != 0 {
+				return
+			}
+		} else if s.exec(ctx, "ROLLBACK TO gtx_capture") != nil {
+			return
+		}
+	}
+	if s.exec(ctx, "RELEASE gtx_capture") == nil {
+		s.Kept, s.Wrote = true, s.Header
+	}
 }
 
 func userError(err error) error {
@@ -239,4 +173,20 @@ func named(args []any) []driver.NamedValue {
 		out[i] = driver.NamedValue{Ordinal: i + 1, Value: a}
 	}
 	return out
+}
+
+// number runs a query of ours that gives one integer.
+func (s *capture) number(ctx context.Context, text string) (int64, error) {
+	lines, err := s.texts(ctx, text, nil)
+	if err != nil {
+		return 0, wrap("ask "+text, err)
+	}
+	if len(lines) != 1 {
+		return 0, fmt.Errorf("ask %s: %d rows", text, len(lines))
+	}
+	n, err := strconv.ParseInt(lines[0][0], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("ask %s: %w", text, err)
+	}
+	return n, nil
 }

@@ -55,6 +55,16 @@ func (Dialect) Schema() []string {
 	PRIMARY KEY (tbl, keyh)
 ) WITHOUT ROWID`,
 		`CREATE INDEX IF NOT EXISTS main.gtx_undo_xid ON gtx_undo (xid)`,
+		`CREATE TABLE IF NOT EXISTS main.gtx_operator (
+	at INTEGER NOT NULL,
+	who TEXT NOT NULL,
+	xid TEXT NOT NULL,
+	tbl TEXT NOT NULL,
+	keyh TEXT NOT NULL,
+	action TEXT NOT NULL,
+	reason TEXT NOT NULL,
+	PRIMARY KEY (xid, at, tbl, keyh)
+) WITHOUT ROWID`,
 	}
 }
 

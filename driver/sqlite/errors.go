@@ -42,6 +42,12 @@ func (Dialect) Classify(err error) undo.ErrorClass {
 	return undo.Other
 }
 
+// constraint tells whether err is a constraint that a row broke.
+func constraint(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code()&0xff == lib.SQLITE_CONSTRAINT
+}
+
 // wrap adds what was being done, and gtx.ErrConflict where trying again helps.
 func wrap(what string, err error) error {
 	if (Dialect{}).Classify(err) == undo.Conflict {

@@ -8,7 +8,7 @@ import (
 	"reflect"
 )
 
-// buffered are the rows of a statement that has ended, without the key column.
+// buffered are the rows of a statement that has ended, without our key column.
 type buffered struct {
 	columns   []string
 	types     []string
@@ -44,13 +44,17 @@ func (b *buffered) ColumnTypeScanType(i int) reflect.Type { return b.scanTypes[i
 // ColumnTypeNullable is the base driver's answer.
 func (b *buffered) ColumnTypeNullable(int) (nullable, ok bool) { return true, true }
 
-// buffer reads rows whose last column is the key image.
-func buffer(base driver.Rows) (*buffered, []string, error) {
+// buffer reads rows to their end; keyed says that their last column is the key
+// image.
+func buffer(base driver.Rows, keyed bool) (*buffered, []string, error) {
 	all := base.Columns()
-	if len(all) == 0 {
+	n := len(all)
+	if keyed {
+		n--
+	}
+	if n < 0 {
 		return nil, nil, errors.New("capture statement: RETURNING gave no column")
 	}
-	n := len(all) - 1
 	b := &buffered{columns: all[:n:n], types: make([]string, n), scanTypes: make([]reflect.Type, n)}
 	if t, ok := base.(driver.RowsColumnTypeDatabaseTypeName); ok {
 		for i := range n {
@@ -74,11 +78,13 @@ func buffer(base driver.Rows) (*buffered, []string, error) {
 		} else if err != nil {
 			return nil, nil, err
 		}
-		key, ok := line[n].(string)
-		if !ok {
-			return nil, nil, fmt.Errorf("capture statement: key is %T", line[n])
+		if keyed {
+			key, ok := line[n].(string)
+			if !ok {
+				return nil, nil, fmt.Errorf("capture statement: key is %T", line[n])
+			}
+			keys = append(keys, key)
 		}
-		keys = append(keys, key)
 		if n > 0 {
 			b.lines = append(b.lines, line[:n:n])
 		}

@@ -74,11 +74,19 @@ func (h *house) plain(text string, args ...any) {
 	}
 }
 
-// dump gives every value of a query in a form that tells types and bytes apart.
+// dump gives every value of a table in a form that tells types and bytes apart.
 func (h *house) dump(table string) string {
 	h.t.Helper()
-	q := undo.QueryDB(h.db)
-	columns, err := q(h.t.Context(), "SELECT name FROM pragma_table_info(?)", table)
+	lines, err := undo.QueryDB(h.db)(h.t.Context(), h.dumpText(table))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return fmt.Sprint(lines)
+}
+
+func (h *house) dumpText(table string) string {
+	h.t.Helper()
+	columns, err := undo.QueryDB(h.db)(h.t.Context(), "SELECT name FROM pragma_table_info(?)", table)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -88,11 +96,7 @@ func (h *house) dump(table string) string {
 		exprs[i] = "typeof(" + n + ") || ':' || CASE WHEN typeof(" + n + ") = 'real' AND atan2(" + n + ", -1) < 0 THEN '-' ELSE '' END || " +
 			"CASE WHEN typeof(" + n + ") = 'text' THEN hex(CAST(" + n + " AS BLOB)) ELSE quote(" + n + ") END"
 	}
-	lines, err := q(h.t.Context(), "SELECT "+strings.Join(exprs, ", ")+" FROM "+name(table)+" ORDER BY 1, 2")
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return fmt.Sprint(lines)
+	return "SELECT " + strings.Join(exprs, ", ") + " FROM " + name(table) + " ORDER BY 1, 2"
 }
 
 // count of rows of a table.
@@ -147,6 +151,10 @@ type local struct {
 	xid    gtx.XID
 	branch gtx.BranchID
 	seq    int64
+
+	ctx                context.Context // of the captures
+	begun, wroteHeader bool
+	kept, wrote        bool // what the last capture said about its error
 }
 
 func (h *house) begin(xid gtx.XID) *local {
@@ -155,7 +163,7 @@ func (h *house) begin(xid gtx.XID) *local {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return &local{h: h, c: c, xid: xid, branch: gtx.NewBranchID()}
+	return &local{h: h, c: c, ctx: h.t.Context(), xid: xid, branch: gtx.NewBranchID()}
 }
 
 func (l *local) exec(text string) {
@@ -163,6 +171,21 @@ func (l *local) exec(text string) {
 	if _, err := l.c.(driver.ExecerContext).ExecContext(context.Background(), text, nil); err != nil && text != "ROLLBACK" {
 		l.h.t.Fatalf("%s: %v", text, err)
 	}
+}
+
+// lines runs a query.
+func (l *local) lines(text string) [][]string {
+	l.h.t.Helper()
+	rows, err := l.c.(driver.QueryerContext).QueryContext(context.Background(), text, nil)
+	if err != nil {
+		l.h.t.Fatalf("%s: %v", text, err)
+	}
+	defer rows.Close()
+	out, err := readTexts(rows)
+	if err != nil {
+		l.h.t.Fatalf("%s: %v", text, err)
+	}
+	return out
 }
 
 func (l *local) capture(s do) (*proxy.Captured, error) {
@@ -177,33 +200,49 @@ func (l *local) capture(s do) (*proxy.Captured, error) {
 	}
 	d := Dialect{}
 	q := undo.QueryDB(l.h.db)
-	id, err := d.Resolve(ctx, q, stmt.Target().Name)
-	if err != nil {
-		return nil, err
-	}
-	table, err := d.Table(ctx, q, id)
-	if err != nil {
-		return nil, err
-	}
 	l.seq++
-	r := &proxy.Capture{XID: l.xid, Branch: l.branch, Seq: l.seq, Table: table, Stmt: stmt, WantRows: s.rows}
-	if l.seq == 1 {
+	r := &proxy.Capture{XID: l.xid, Branch: l.branch, Seq: l.seq, Stmt: stmt, WantRows: s.rows}
+	if len(stmt.Targets) > 0 {
+		id, err := d.Resolve(ctx, q, stmt.Target().Name)
+		if err != nil {
+			return nil, err
+		}
+		if r.Table, err = d.Table(ctx, q, id); err != nil {
+			return nil, err
+		}
+	}
+	if !l.wroteHeader {
 		r.Header = true
+	}
+	if !l.begun {
 		if r.Begin, err = d.Begin(driver.TxOptions{}); err != nil {
 			return nil, err
 		}
 	}
-	for i, a := range s.args {
+	r.Args = l.h.values(s.args)
+	out, err := d.Capture(l.ctx, l.c, r)
+	l.begun = true
+	l.kept, l.wrote = r.Kept, r.Wrote
+	l.wroteHeader = l.wroteHeader || err == nil || r.Wrote
+	return out, err
+}
+
+// values are arguments as database/sql hands them to a driver.
+func (h *house) values(args []any) []driver.NamedValue {
+	h.t.Helper()
+	out := make([]driver.NamedValue, len(args))
+	for i, a := range args {
 		nv := driver.NamedValue{Ordinal: i + 1, Value: a}
 		if n, ok := a.(sql.NamedArg); ok {
 			nv.Name, nv.Value = n.Name, n.Value
 		}
+		var err error
 		if nv.Value, err = driver.DefaultParameterConverter.ConvertValue(nv.Value); err != nil {
-			return nil, err
+			h.t.Fatal(err)
 		}
-		r.Args = append(r.Args, nv)
+		out[i] = nv
 	}
-	return d.Capture(ctx, l.c, r)
+	return out
 }
 
 func (h *house) abort(xid gtx.XID) error {

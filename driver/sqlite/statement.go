@@ -15,34 +15,57 @@ import (
 // refuseStatement refuses, before anything runs, what cannot be captured.
 func refuseStatement(t *undo.Table, s *sqltext.Statement) error {
 	for _, f := range s.Functions {
-		switch f {
-		case "changes", "total_changes", "last_insert_rowid":
+		if f == "changes" || f == "total_changes" {
 			return refuse("volatile", "%s() would see the statements of the capture: compute the value before", f)
-		case "random", "randomblob":
-			if strings.Contains(strings.ToLower(s.Slice(s.Where)), f) {
-				return refuse("volatile", "%s() in WHERE selects other rows each time: select the keys first", f)
-			}
+		}
+		// SQLite then evaluates all rows before the first is inserted.
+		if f == "last_insert_rowid" && s.Kind == sqltext.Insert && len(s.Rows) != 1 {
+			return refuse("volatile", "last_insert_rowid() changes from row to row, and not as usual under capture: insert one row of VALUES, or compute the value before")
 		}
 	}
-	if s.Kind == sqltext.Insert && len(s.Rows) == 0 {
-		return refuse("insert-form", "INSERT without VALUES is not captured")
+	if s.Or == sqltext.OrRollback {
+		return &gtx.UnsupportedError{
+			Code:   "or-rollback",
+			Reason: "OR ROLLBACK ends the local transaction under its branch",
+			Hint:   "remove it and roll back where the error is handled",
+		}
 	}
-	if s.Kind != sqltext.Update {
-		return nil
+	sets := s.SetColumns
+	for _, u := range s.Upserts {
+		sets = append(sets[:len(sets):len(sets)], u.SetColumns...)
 	}
-	for _, column := range s.SetColumns {
-		set := column.Name
-		at := slices.IndexFunc(t.Columns, func(c undo.Column) bool { return strings.EqualFold(c.Name, set) })
-		if at >= 0 && slices.Contains(t.Key, at) || at < 0 && rowid(set) {
-			return &gtx.UnsupportedError{
-				Code:   "key-update",
-				Reason: fmt.Sprintf("UPDATE of the key column %s of table %s moves the row to another lock", set, t.ID),
-				Hint:   "delete the row and insert it with the new key",
-			}
+	for _, column := range sets {
+		// Where the rowid is not the key it is in no image.
+		if rowid(column.Name) && index(t, column.Name) < 0 && !rowidIsKey(t) {
+			return refuse("key-update", "%s of table %s is not its primary key, so it could not be restored", column.Name, t.ID)
 		}
 	}
 	return nil
 }
+
+// volatile tells whether a statement may select other rows each time.
+func volatile(s *sqltext.Statement) bool {
+	return slices.Contains(s.Functions, "random") || slices.Contains(s.Functions, "randomblob")
+}
+
+// movesKey tells whether one of the columns is in the primary key.
+func movesKey(t *undo.Table, columns []sqltext.Column) bool {
+	for _, c := range columns {
+		if at := index(t, c.Name); at < 0 || slices.Contains(t.Key, at) {
+			return true
+		}
+	}
+	return false
+}
+
+// index finds a column, -1 when there is none of that name.
+func index(t *undo.Table, column string) int {
+	return slices.IndexFunc(t.Columns, func(c undo.Column) bool { return strings.EqualFold(c.Name, column) })
+}
+
+func rowidIsKey(t *undo.Table) bool { return len(t.Key) == 1 && t.Columns[t.Key[0]].Auto }
+
+func some(sp sqltext.Span) bool { return sp.End > sp.Start }
 
 func rowid(column string) bool {
 	return strings.EqualFold(column, "rowid") || strings.EqualFold(column, "oid") || strings.EqualFold(column, "_rowid_")

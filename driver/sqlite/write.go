@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/globaltx/globaltx/gtx"
-	"github.com/globaltx/globaltx/proxy/sqltext"
 	"github.com/globaltx/globaltx/undo"
 )
 
@@ -34,10 +33,20 @@ func keyHash(t *undo.Table, identity string) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
+// row is one row that the statement changes.
+type row struct {
+	op     undo.Op // what the statement did, all in all
+	key    string  // key image, before the change where there was a row
+	keyh   string
+	before string // full image; empty for Insert
+	prior  *prior
+}
+
 // writer keeps the statements that run once for each row.
 type writer struct {
 	s        *capture
 	prepared map[string]driver.Stmt
+	rows     int64 // written so far
 }
 
 func (s *capture) newWriter() *writer {
@@ -144,50 +153,58 @@ func (w *writer) owner(ctx context.Context, keyh string) (*prior, error) {
 	return p, nil
 }
 
-// transition gives the op of the undo row after a statement of kind k found the
+// transition gives the op of the undo row after a statement that did op found the
 // own undo row p (rule T4). The before image never changes, so the op says how to
 // come back from now to before the first statement:
 //
 //	before   statement   after   undone by
-//	I        UPDATE      I       deleting the row
-//	I        DELETE      I       nothing, no row is expected
-//	I gone   INSERT      I       deleting the row
-//	U        UPDATE      U       writing the first before image
-//	U        DELETE      D       inserting the first before image
-//	D        INSERT      U       writing the first before image
+//	I        U           I       deleting the row
+//	I        D           I       nothing, no row is expected
+//	I gone   I           I       deleting the row
+//	U        U           U       writing the first before image
+//	U        D           D       inserting the first before image
+//	D        I           U       writing the first before image
 //
 // The others mean that the row is not what the XID left there.
-func transition(p *prior, k sqltext.Kind) (undo.Op, bool) {
+func transition(p *prior, op undo.Op) (undo.Op, bool) {
 	there := p.after != nil
 	switch {
-	case k == sqltext.Insert && !there && p.op == undo.Insert:
+	case op == undo.Insert && !there && p.op == undo.Insert:
 		return undo.Insert, true
-	case k == sqltext.Insert && !there && p.op == undo.Delete:
+	case op == undo.Insert && !there && p.op == undo.Delete:
 		return undo.Update, true
-	case k == sqltext.Update && there:
+	case op == undo.Update && there:
 		return p.op, true
-	case k == sqltext.Delete && there && p.op == undo.Insert:
+	case op == undo.Delete && there && p.op == undo.Insert:
 		return undo.Insert, true
-	case k == sqltext.Delete && there && p.op == undo.Update:
+	case op == undo.Delete && there && p.op == undo.Update:
 		return undo.Delete, true
 	}
 	return "", false
 }
 
-// write writes or moves on the undo row of a row that the statement has changed.
+// number gives gtx_undo.seq for the next row: statements in the upper half, rows
+// inside a statement in the lower one, so that a rollback walks back through both.
+func (w *writer) number() int64 {
+	w.rows++
+	return w.s.Seq<<32 + w.rows
+}
+
+// write writes or moves on the undo row of a row that the statement has changed,
+// and leaves its op in in.op.
 func (w *writer) write(ctx context.Context, in *row) error {
 	t, s := w.s.Table, w.s
 	image := "(SELECT " + fullImage(t, "d") + " FROM " + t.Name + " AS d WHERE " + keyParam(t) + ")"
-	op, before := undo.Update, in.before
-	switch s.Stmt.Kind {
-	case sqltext.Insert:
-		op, before = undo.Insert, in.key
-	case sqltext.Delete:
+	before := in.before
+	switch in.op {
+	case undo.Insert:
+		before = in.key
+	case undo.Delete:
 		// ?1 stays a parameter, so that all texts take the same arguments.
-		op, image = undo.Delete, "nullif(?1, ?1)"
+		image = "nullif(?1, ?1)"
 	}
 	if in.prior != nil {
-		next, ok := transition(in.prior, s.Stmt.Kind)
+		next, ok := transition(in.prior, in.op)
 		if !ok {
 			return fmt.Errorf("capture row of %s: it is not what %s left there: %w", t.ID, s.XID, gtx.ErrDirty)
 		}
@@ -196,11 +213,12 @@ func (w *writer) write(ctx context.Context, in *row) error {
 		if err != nil {
 			return wrap("update undo row", err)
 		}
+		in.op = next
 		return nil
 	}
 	err := w.one(ctx, "INSERT INTO main.gtx_undo (tbl, keyh, xid, branch, seq, op, before_img, after_img, schema_fp)"+
 		" VALUES (?2, ?3, ?4, ?5, ?6, ?7, ?8, "+image+", ?9)",
-		in.key, t.ID, in.keyh, s.XID.String(), int64(s.Branch), s.Seq, string(op), before, t.Fingerprint)
+		in.key, t.ID, in.keyh, s.XID.String(), int64(s.Branch), w.number(), string(in.op), before, t.Fingerprint)
 	if err != nil {
 		return wrap("insert undo row", err)
 	}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/globaltx/globaltx/driver"
+	"github.com/globaltx/globaltx/driver/mysql"
+	"github.com/globaltx/globaltx/driver/postgres"
+	"github.com/globaltx/globaltx/driver/sqlite"
+	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/undo"
+)
+
+const lsHelp = `Usage: gtx ls DSN [--stuck]
+
+Lists the global transactions that have rows in the undo log of a database: those
+that run, those that are decided and not finished here, and those that are stuck.
+A transaction is stuck when a row that must be restored was changed from outside;
+"gtx show" tells the row, "gtx resolve" ends it. Nothing is changed.
+
+`
+
+// runLs lists what is left in one database.
+func runLs(ctx context.Context, args []string, std stdio) error {
+	flags := flag.NewFlagSet("gtx ls", flag.ContinueOnError)
+	onlyStuck := flags.Bool("stuck", false, "only those that wait for an operator")
+	words, err := parseMixed(flags, lsHelp, args, 1, std)
+	if err != nil {
+		return err
+	}
+	o, err := openOperator(words[0], nil)
+	if err != nil {
+		return err
+	}
+	defer o.close()
+	left, err := o.res.Left(ctx)
+	if err != nil {
+		return o.explain("list "+o.show, err)
+	}
+	w := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "XID\tAGE\tBRANCHES\tUNDO ROWS\tSTUCK SINCE\tWHY")
+	n := 0
+	for _, x := range left {
+		if *onlyStuck && x.Stuck == nil {
+			continue
+		}
+		n++
+		age, since, why := "-", "-", "-"
+		if !x.Created.IsZero() {
+			age = time.Since(x.Created).Round(time.Second).String()
+		}
+		if x.Stuck != nil {
+			since, why = stamp(x.Stuck.Since), x.Stuck.Table+": "+x.Stuck.Reason
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s\n", clean(x.XID), age, x.Branches, x.UndoRows, since, clean(why))
+	}
+	switch {
+	case n > 0:
+		return w.Flush()
+	case *onlyStuck:
+		_, err = fmt.Fprintf(std.out, "no global transaction is stuck in %s\n", o.show)
+	default:
+		_, err = fmt.Fprintf(std.out, "no global transaction has anything left in %s\n", o.show)
+	}
+	return err
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "unknown"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05Z")
+}
+
+// operator is a database opened for one of the commands that look after what is
+// left in it. Nothing is resolved that the command does not ask for.
+type operator struct {
+	target
+	res *undo.Resolver
+	db  *sql.DB
+}
+
+// openOperator opens what phase two of the driver would open. c is asked for
+// outcomes; it may be nil.
+func openOperator(dsn string, c gtx.Coordinator) (*operator, error) {
+	t, err := parseTarget(dsn)
+	if err != nil {
+		return nil, err
+	}
+	open := map[string]driver.Opener{"mysql": mysql.Open, "postgres": postgres.Open, "sqlite": sqlite.Open}[t.driver]
+	base, err := open(t.dsn)
+	if err == nil {
+		err = base.Refuse
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", t.show, err)
+	}
+	if base.Resolver == nil {
+		base.Resolver = base.Connector
+	}
+	o := &operator{target: t, db: sql.OpenDB(base.Resolver)}
+	o.db.SetMaxOpenConns(2)
+	o.res, err = undo.NewResolver(undo.Config{
+		DB: o.db, Dialect: t.dialect, Coordinator: func() gtx.Coordinator { return c },
+		Logger: slog.New(slog.DiscardHandler), // the command itself tells
+	})
+	if err != nil {
+		o.close()
+		return nil, err
+	}
+	return o, nil
+}
+
+func (o *operator) close() { o.db.Close() }
+
+// explain says what an error means where the tables of this module are missing.
+func (o *operator) explain(doing string, err error) error {
+	if o.dialect.Classify(err) == undo.NoTable {
+		return fmt.Errorf("%s: no tables of globaltx there (gtx migrate makes them): %w", doing, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// parseMixed parses flags that may stand before and behind the other words, of
+// which there must be n.
+func parseMixed(flags *flag.FlagSet, text string, args []string, n int, std stdio) (words []string, err error) {
+	flags.SetOutput(std.err)
+	flags.Usage = func() {
+		fmt.Fprint(std.err, text)
+		flags.PrintDefaults()
+		fmt.Fprint(std.err, "\n", targetHelp)
+	}
+	for {
+		if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+			return nil, err
+		} else if err != nil {
+			return nil, errUsage
+		}
+		if flags.NArg() == 0 {
+			break
+		}
+		words, args = append(words, flags.Arg(0)), flags.Args()[1:]
+	}
+	if len(words) != n {
+		flags.Usage()
+		return nil, errUsage
+	}
+	return words, nil
+}
+
+// clean keeps what a database holds from steering the terminal.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,81 @@
+package mysql
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/globaltx/globaltx/proxy"
+	"github.com/globaltx/globaltx/proxy/sqltext"
+	"github.com/globaltx/globaltx/undo"
+)
+
+// ownSavepoint stands behind the header and before every capture. Setting it
+// again moves it, so that there is one at most; one of the user's that is older
+// takes it along when it is rolled back to.
+const ownSavepoint = "gtx_s"
+
+// savepoint runs SAVEPOINT, ROLLBACK TO and RELEASE. The undo rows follow without
+// more, being rows of the same database, and the header stays, being older than
+// every savepoint (rule T1).
+func savepoint(ctx context.Context, c driver.Conn, r *proxy.Capture) (*proxy.Captured, error) {
+	if strings.HasPrefix(strings.ToLower(r.Stmt.Savepoint), "gtx_") {
+		return nil, unsupported("savepoint-name", "the savepoint "+r.Stmt.Savepoint+" begins with gtx_, which is reserved", "choose another name")
+	}
+	if len(r.Args) != 0 {
+		return nil, unsupported("arguments", "a savepoint takes no arguments", "")
+	}
+	p := &packet{stmt: r.Stmt}
+	begin(p, r)
+	user := p.next()
+	p.user(r.Stmt.Span)
+	res, err := p.exec(ctx, c)
+	if err != nil {
+		var my *mysql.MySQLError
+		// It is the last statement of the packet, and no other can fail like this.
+		if r.Kept = errors.As(err, &my) && my.Number == errNoSavepoint; r.Kept {
+			r.Wrote = r.Header
+			return nil, err
+		}
+		return nil, explain(err, &packetError{branch: r.Branch})
+	}
+	out := &proxy.Captured{RowsAffected: res.AllRowsAffected()[user], LastInsertID: res.AllLastInsertIds()[user]}
+	if r.WantRows {
+		out.Rows = noRows{}
+	}
+	return out, nil
+}
+
+// failed gives the error of a packet, and goes back to before the user's
+// statement where the server has kept the local transaction. What it says comes
+// from the user's own statement then, or would have: the capture reads the same
+// rows by the same condition.
+func failed(ctx context.Context, c driver.Conn, r *proxy.Capture, err error) error {
+	told := explain(err, &packetError{
+		branch: r.Branch, table: r.Table.ID,
+		counted: !hasQuery(r.Stmt),
+		raced:   r.Stmt.Kind != sqltext.Insert || r.Stmt.Or != sqltext.OrFail || r.Stmt.Upserts != nil,
+	})
+	var my *mysql.MySQLError
+	if told != err || !errors.As(err, &my) || classOf(my.Number) == undo.Lost || classOf(my.Number) == undo.Conflict { //nolint:errorlint // unchanged, not like it
+		return told
+	}
+	e, ok := c.(driver.ExecerContext)
+	if !ok {
+		return told
+	}
+	// Where the savepoint is not there, the packet failed before it, or the server
+	// has rolled back everything.
+	if _, back := e.ExecContext(ctx, "ROLLBACK TO SAVEPOINT "+ownSavepoint, nil); back != nil {
+		return fmt.Errorf("%w (rolled back: %w)", err, back)
+	}
+	r.Kept, r.Wrote = true, r.Header
+	return err
+}
+
+// hasQuery tells whether a part of the text may be a query of its own.
+func hasQuery(s *sqltext.Statement) bool { return strings.Contains(strings.ToLower(s.Text), "select") }
