@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/sqlc-dev/marino/ast"
 	"github.com/sqlc-dev/marino/mysql"
@@ -134,12 +133,14 @@ func (o *Oracle) parse(text string) (trees []ast.StmtNode, err error) {
 }
 
 // spacedDot finds a name that does not stand right behind its dot. The parser
-// then takes the next number for a name.
+// then takes the next number for a name, also the 1E of 1E-2.
 var spacedDot = regexp.MustCompile(`\.(\s|/\*|--|#)`)
+
+var number = regexp.MustCompile(`^[0-9]+([eE][0-9]*)?$`)
 
 func numberAsName(tree ast.StmtNode) (found bool) {
 	walk(tree, func(node any) {
-		if c, ok := node.(*ast.ColumnName); ok && strings.Trim(c.Name.O, "0123456789") == "" {
+		if c, ok := node.(*ast.ColumnName); ok && number.MatchString(c.Name.O) {
 			found = true
 		}
 	})

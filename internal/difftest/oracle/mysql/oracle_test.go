@@ -176,6 +176,7 @@ func TestUnread(t *testing.T) {
 		{sqltext.MySQL, "UPDATE t SET a = '" + strings.Repeat("x", 70000) + "'"},
 		{sqltext.MySQL, "UPDATE t SET a = tidb_current_tso"}, // a column to MySQL
 		{sqltext.MySQL, "DELETE IGNORE QUICK FROM t"},
+		{sqltext.MySQL, "UPDATE t SET a = t./* x */start ORDER BY 1E-2"},
 		{sqltext.MySQL, "UPDATE t SET t.\n begin='x'where(100,2)is true"},
 		{sqltext.MariaDB, "SELECT * FROM t FOR SYSTEM_TIME ALL"},
 	} {
