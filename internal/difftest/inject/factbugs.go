@@ -40,13 +40,13 @@ var factBugs = []Bug{
 	},
 	{
 		Name: "FOR UPDATE is no lock", File: "everywhere.go",
-		Old: "p.st.Locking = p.st.Locking || p.inQuery(i)",
+		Old: "p.st.Locking = p.st.Locking || depth == 0 || p.locksQuery(int(within[depth-1]))",
 		New: "",
 	},
 	{
 		Name: "a FOR in substring is a lock", File: "everywhere.go",
-		Old: "case tOpen:\n\t\t\treturn p.queryAt(i)",
-		New: "case tOpen:\n\t\t\treturn true",
+		Old: "return p.queryAt(i) && (i == p.first",
+		New: "return true || p.queryAt(i) && (i == p.first",
 	},
 	{
 		Name: "functions without brackets are not told", File: "everywhere.go",
