@@ -1,5 +1,7 @@
 package sqltext
 
+import "slices"
+
 // update reads UPDATE table SET ... and the clauses behind, also of several
 // tables in the MySQL family.
 func (p *parser) update() *Refusal {
@@ -85,6 +87,9 @@ func (p *parser) deleteSeveral(behind word) *Refusal {
 		i, r := find(rs.base, name)
 		if r != nil {
 			return r
+		}
+		if slices.Contains(p.st.Targets, rs.base[i]) {
+			return rTargetName // named twice, which the servers refuse
 		}
 		p.st.Targets = append(p.st.Targets, rs.base[i])
 	}
