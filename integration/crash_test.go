@@ -211,12 +211,19 @@ func crashChild(spec string) {
 		}
 		fmt.Printf("TOLD %s %v\n", id, err == nil)
 	}
+	deadline, tick := time.After(time.Minute), time.NewTicker(5*time.Millisecond)
+	defer tick.Stop()
 	for _, db := range banks {
 		for {
-			if n, err := leftovers(ctx, db); err == nil && n == 0 {
+			n, err := leftovers(ctx, db)
+			if err == nil && n == 0 {
 				break
 			}
-			time.Sleep(time.Millisecond)
+			select {
+			case <-tick.C:
+			case <-deadline:
+				panic(fmt.Sprintf("%d rows are left after a minute (%v)", n, err))
+			}
 		}
 	}
 	fmt.Println("DONE")
