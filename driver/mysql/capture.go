@@ -214,7 +214,7 @@ func captured(p *packet, r *proxy.Capture, ref string) {
 
 // exists is true for the rows that this statement has captured.
 func exists(r *proxy.Capture, ref string) string {
-	return "EXISTS (SELECT 1 FROM gtx_undo AS " + undoAlias + " FORCE INDEX (PRIMARY) WHERE " + undoAlias + ".tbl=" + tableLiteral(r.Table) +
+	return "EXISTS (SELECT /*+ NO_SEMIJOIN() */ 1 FROM gtx_undo AS " + undoAlias + " FORCE INDEX (PRIMARY) WHERE " + undoAlias + ".tbl=" + tableLiteral(r.Table) +
 		" AND " + undoAlias + ".keyh=" + keyHash(ref, r.Table) + " AND " + mine(r) + ")"
 }
 
