@@ -75,16 +75,24 @@ func (w *wrapped) OpenConnector(dsn string) (driver.Connector, error) {
 type settings struct {
 	lockWait     time.Duration // gtx_lock_wait, default 5s
 	scanInterval time.Duration // gtx_scan_interval, default 2s
+	guard        bool          // gtx_guard, default off
 	logger       *slog.Logger
 }
 
-var known = []string{"gtx_lock_wait", "gtx_scan_interval"}
+var known = []string{"gtx_guard", "gtx_lock_wait", "gtx_scan_interval"}
 
 func parseSettings(params map[string]string) (settings, error) {
 	s := settings{lockWait: 5 * time.Second, scanInterval: 2 * time.Second, logger: slog.Default()}
 	for name, text := range params {
 		if !slices.Contains(known, name) {
 			return s, fmt.Errorf("open database: unknown DSN parameter %q: known are %s", name, strings.Join(known, ", "))
+		}
+		if name == "gtx_guard" {
+			if text != "on" && text != "off" {
+				return s, fmt.Errorf("open database: DSN parameter gtx_guard=%q: want on or off", text)
+			}
+			s.guard = text == "on"
+			continue
 		}
 		d, err := time.ParseDuration(text)
 		if err != nil || d <= 0 {

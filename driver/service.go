@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"sync"
 	"time"
 
@@ -114,7 +115,8 @@ func (s *service) found(id gtx.ResourceID) {
 	}
 }
 
-// enter makes the database ready for branches of tx (proxy.Config.Enter).
+// enter makes the database ready for branches of tx, or for guarded writes when
+// tx is nil (proxy.Config.Enter).
 func (s *service) enter(ctx context.Context, tx *gtx.Tx) (gtx.ResourceID, error) {
 	if s.refuse != nil {
 		return "", s.refuse
@@ -135,7 +137,9 @@ func (s *service) enter(ctx context.Context, tx *gtx.Tx) (gtx.ResourceID, error)
 			s.found(id)
 		}
 	}
-	s.serve(tx.Coordinator())
+	if tx != nil {
+		s.serve(tx.Coordinator())
+	}
 	return id, nil
 }
 
@@ -152,11 +156,20 @@ func (s *service) coordinator() gtx.Coordinator {
 	return c
 }
 
+// same tells whether two are one coordinator. Values of a type that Go cannot
+// compare are taken for the same one: == would panic.
+func same(a, b gtx.Coordinator) bool {
+	if t := reflect.TypeOf(a); t != reflect.TypeOf(b) || t == nil || !t.Comparable() {
+		return t == reflect.TypeOf(b)
+	}
+	return a == b
+}
+
 // serve subscribes to the decisions of c, once.
 func (s *service) serve(c gtx.Coordinator) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.id == "" || s.coord == c {
+	if s.closed || s.id == "" || same(s.coord, c) {
 		return
 	}
 	unsub, err := c.Serve(s.id, s.resolver)

@@ -24,8 +24,11 @@
 // # What is not
 //
 // Branches commit locally before the global decision, so readers outside the
-// transaction may see effects that are undone afterwards. Writers that bypass
-// the driver are detected when their rows would be restored, not prevented.
+// transaction may see effects that are undone afterwards, unless they ask for
+// [ReadCommitted]. Writers that bypass the driver are detected when their rows
+// would be restored, not prevented, unless the table has a guard (the command
+// gtx guard). Those that use it outside global transactions pass by as well,
+// unless the DSN says gtx_guard=on.
 //
 // # Concurrency
 //

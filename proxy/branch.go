@@ -22,7 +22,8 @@ const finishTime = 15 * time.Second
 // that only reads never does.
 type branch struct {
 	c        *conn
-	global   *gtx.Tx
+	global   *gtx.Tx // nil where guarded
+	xid      gtx.XID
 	ctx      context.Context // of BeginTx: database/sql hands none to Commit
 	opts     driver.TxOptions
 	resource gtx.ResourceID
@@ -30,12 +31,19 @@ type branch struct {
 	begun bool
 	base  driver.Tx // nil when begun by text
 	used  bool      // something has run, so nothing may be repeated unseen
+	// bounded: lock waits of the local transaction have a bound (Reading.BoundWait).
+	bounded bool
+
+	guard bool // outside any global transaction, see guard.go
+	alone bool // for one statement of its own; known where guarded
+	wrote bool // guarded, and undo rows may be there
 
 	ref      gtx.BranchRef
 	enlisted bool
 	header   bool // the row in gtx_branch is written
 	seq      int64
 	register *registration
+	tally    tally
 	failed   error // the local transaction has been rolled back because of it
 	ended    bool
 }
@@ -59,7 +67,7 @@ func (c *conn) newBranch(ctx context.Context, g *gtx.Tx, opts driver.TxOptions) 
 	if err != nil {
 		return nil, err
 	}
-	return &branch{c: c, global: g, ctx: ctx, opts: opts, resource: id}, nil
+	return &branch{c: c, global: g, xid: g.XID(), ctx: ctx, opts: opts, resource: id}, nil
 }
 
 // do runs a statement in the branch. read means that the text only reads and the
@@ -69,6 +77,13 @@ func (b *branch) do(ctx context.Context, text string, args []driver.NamedValue, 
 	if b.failed != nil {
 		return false, nil, fmt.Errorf("local transaction was rolled back before: %w", b.failed)
 	}
+	if b.guard {
+		defer func() { err = guardError(err) }()
+		if read, err = b.passes(ctx, text); read || err != nil {
+			b.used = b.used || read
+			return read, nil, err
+		}
+	}
 	s, err := b.c.analyse(ctx, text)
 	if err != nil {
 		return false, nil, err
@@ -76,28 +91,35 @@ func (b *branch) do(ctx context.Context, text string, args []driver.NamedValue, 
 	if err := Supported(s); err != nil {
 		return false, nil, err
 	}
+	if s.Kind == sqltext.Several {
+		return b.several(ctx, s, args, rows, auto)
+	}
 	if Reads(s) {
-		if !auto {
-			if err := b.begin(ctx); err != nil {
-				return false, nil, err
-			}
+		if auto {
+			err = b.writesAlone(s)
+		} else if err = b.begin(ctx); err == nil {
 			b.used = true
 		}
-		return true, nil, nil
+		return err == nil, nil, err
 	}
 	if b.opts.ReadOnly {
-		return false, nil, &gtx.UnsupportedError{Code: "read-only", Reason: "the local transaction was begun read-only"}
+		return false, nil, errReadOnly
 	}
-	r := &Capture{Stmt: s, Args: args, WantRows: rows}
-	for i := range s.Targets {
-		t, err := b.c.target(ctx, s.Targets[i].Name)
-		if err != nil {
-			return false, nil, err
+	r, err := b.request(ctx, s, args, rows)
+	if b.guard && b.c.res.keyless(err) && len(s.Targets) == 1 && !Writes(s) {
+		b.used = true
+		return true, nil, nil
+	}
+	if err != nil && b.guard {
+		err = b.noTable(ctx, text, args, err)
+	}
+	if err != nil {
+		return false, nil, err
+	}
+	if b.alone && !controls(s.Kind) {
+		if out, done, err := b.light(ctx, text, args, rows, r); done {
+			return false, out, err
 		}
-		r.Tables = append(r.Tables, t)
-	}
-	if r.Tables != nil {
-		r.Table = r.Tables[0]
 	}
 	out, err = b.capture(ctx, r)
 	if !auto {
@@ -105,7 +127,7 @@ func (b *branch) do(ctx context.Context, text string, args []driver.NamedValue, 
 	}
 	if err != nil {
 		// Also where it was refused before it ran: a base driver may have begun.
-		return false, nil, errors.Join(err, b.Rollback())
+		return false, nil, b.undone(err)
 	}
 	if err := b.Commit(); err != nil {
 		return false, nil, err
@@ -113,11 +135,33 @@ func (b *branch) do(ctx context.Context, text string, args []driver.NamedValue, 
 	return false, out, nil
 }
 
+var errReadOnly = &gtx.UnsupportedError{Code: "read-only", Reason: "the local transaction was begun read-only"}
+
+// request makes a statement that writes ready for capture.
+func (b *branch) request(ctx context.Context, s *sqltext.Statement, args []driver.NamedValue, rows bool) (*Capture, error) {
+	r := &Capture{Stmt: s, Args: args, WantRows: rows}
+	for i := range s.Targets {
+		t, err := b.c.target(ctx, s.Targets[i].Name)
+		if err != nil {
+			return nil, err
+		}
+		r.Tables = append(r.Tables, t)
+	}
+	if r.Tables != nil {
+		r.Table = r.Tables[0]
+	}
+	var err error
+	if r.Members, err = b.c.members(ctx, s); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
 // target finds a table that a statement changes.
 func (c *conn) target(ctx context.Context, name sqltext.Name) (*undo.Table, error) {
 	if strings.HasPrefix(strings.ToLower(name.Table), "gtx_") {
 		switch strings.ToLower(name.Table) {
-		case "gtx_undo", "gtx_branch", "gtx_resource":
+		case "gtx_undo", "gtx_branch", "gtx_resource", "gtx_operator":
 			return nil, &gtx.UnsupportedError{Code: "own-table", Reason: name.Table + " belongs to globaltx"}
 		}
 	}
@@ -128,6 +172,9 @@ func (c *conn) target(ctx context.Context, name sqltext.Name) (*undo.Table, erro
 			return nil, err
 		}
 		c.names[name] = id
+	}
+	if c.apart {
+		return c.res.Dialect.Table(ctx, c.query, id)
 	}
 	return c.res.table(ctx, c.query, id)
 }
@@ -151,16 +198,23 @@ func (b *branch) captureOnce(ctx context.Context, r *Capture) (*Captured, error)
 			return nil, err
 		}
 	}
-	if !b.enlisted {
+	if !b.enlisted && !b.guard {
 		ref, err := b.global.Enlist(b.resource)
 		if err != nil {
 			return nil, err
 		}
 		b.ref, b.enlisted = ref, true
 	}
+	if r.Stmt.Kind == sqltext.Savepoint || b.blurs(r) {
+		if err := b.counted(ctx); err != nil {
+			return nil, err
+		}
+	}
 	b.seq++
-	r.Kept, r.Wrote = false, false
-	r.XID, r.Branch, r.Header, r.Seq = b.global.XID(), b.ref.Branch, !b.header, b.seq
+	r.Kept, r.Wrote, r.Stale = false, false, false
+	r.Statements = &b.c.statements
+	r.XID, r.Branch, r.Header, r.Seq = b.xid, b.ref.Branch, !b.header && !b.guard, b.seq
+	b.wrote = b.guard
 	out, err := b.c.res.Dialect.Capture(ctx, b.c.base, r)
 	if err != nil {
 		// An UnsupportedError tells that nothing was sent, not even BEGIN.
@@ -176,7 +230,10 @@ func (b *branch) captureOnce(ctx context.Context, r *Capture) (*Captured, error)
 	if r.Header {
 		b.headed()
 	}
-	return out, nil
+	if r.Stmt.Kind == sqltext.RollbackTo {
+		b.c.untouch()
+	}
+	return out, b.account(ctx, r.Stmt, out)
 }
 
 // headed goes on after the header was written: its branch is registered beside
@@ -191,13 +248,17 @@ func (b *branch) begin(ctx context.Context) error {
 	if b.begun {
 		return nil
 	}
-	if !b.c.res.Dialect.LazyBegin() {
-		base, err := b.c.beginBase(ctx, b.opts)
+	switch lazy := b.c.res.Dialect.LazyBegin(); {
+	case !lazy && b.alone: // as text: COMMIT then goes with other statements
+		b.begun = true
+		return b.exec(ctx, "BEGIN")
+	case !lazy:
+		base, err := b.c.beginBase(b.ctx, b.opts)
 		if err != nil {
 			return err
 		}
 		b.base, b.begun = base, true
-		return nil
+		return b.countFrom(ctx)
 	}
 	text, err := b.c.res.Dialect.Begin(b.opts)
 	if err != nil {
@@ -222,7 +283,7 @@ func (b *branch) startRegister() {
 	b.register = r
 	go func() {
 		defer close(r.done)
-		r.err = b.global.Coordinator().Register(ctx, b.global.XID(), b.ref)
+		r.err = b.global.Coordinator().Register(ctx, b.xid, b.ref)
 	}()
 }
 
@@ -241,157 +302,7 @@ func (b *branch) registered(wait bool) error {
 	}
 	<-r.done
 	if r.err != nil {
-		return fmt.Errorf("register branch of %s: %w", b.global.XID(), r.err)
+		return fmt.Errorf("register branch of %s: %w", b.xid, r.err)
 	}
 	return nil
-}
-
-// Commit commits locally, only after the coordinator's ok (rule T2).
-func (b *branch) Commit() error {
-	if b.ended {
-		return nil
-	}
-	if b.failed != nil {
-		b.end()
-		return fmt.Errorf("commit local transaction: it was rolled back before: %w", b.failed)
-	}
-	if !b.begun {
-		if b.enlisted { // its statements were refused before anything ran
-			b.global.Dead(b.ref)
-		}
-		b.end()
-		return nil
-	}
-	if b.header {
-		err := b.registered(true)
-		if err == nil {
-			err = b.global.Active()
-		}
-		if err == nil {
-			err = b.ctx.Err()
-		}
-		if err != nil {
-			b.abandon(err)
-			b.end()
-			return fmt.Errorf("commit local transaction (it was rolled back): %w", err)
-		}
-	}
-	err := b.commitBase()
-	b.end()
-	switch {
-	case err == nil:
-		if b.header {
-			b.global.Confirm(b.ref)
-		} else if b.enlisted {
-			b.global.Dead(b.ref)
-		}
-		return nil
-	case !b.header: // nothing was captured, so nothing of it counts
-		b.c.bad = true
-		if b.enlisted {
-			b.global.Dead(b.ref)
-		}
-		return err
-	}
-	return b.settle(err)
-}
-
-func (b *branch) commitBase() error {
-	if b.base != nil {
-		return b.base.Commit()
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), finishTime)
-	defer cancel()
-	return b.exec(ctx, "COMMIT")
-}
-
-// settle finds out what became of a COMMIT that returned cause (rule T5). The
-// connection is given up, so that the server ends whatever is still open on it.
-func (b *branch) settle(cause error) error {
-	b.c.bad = true
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), finishTime)
-	defer cancel()
-	// A live connection may still hold the transaction open (SQLITE_BUSY).
-	if err := b.rollbackBase(ctx); err != nil {
-		b.c.res.Logger.Debug("roll back after failed commit", "xid", b.global.XID().String(), "err", err)
-	}
-	confirmed, err := b.c.res.Settle(ctx, b.global.XID(), b.ref.Branch)
-	switch {
-	case err != nil:
-		// Neither confirmed nor dead: the coordinator will abort. The causes are not
-		// wrapped, so that nobody takes them for "nothing was sent".
-		//nolint:errorlint // see above
-		return fmt.Errorf("commit local transaction of %s: it is not known whether it happened (%v; %v)", b.global.XID(), cause, err)
-	case confirmed:
-		b.global.Confirm(b.ref)
-		return nil
-	default:
-		b.global.Dead(b.ref)
-		if b.c.res.Dialect.Classify(cause) == undo.Conflict {
-			return fmt.Errorf("commit local transaction: %w (%w)", cause, gtx.ErrConflict)
-		}
-		return fmt.Errorf("commit local transaction: %w", cause)
-	}
-}
-
-// Rollback rolls the local transaction back; the branch is dead afterwards even
-// where the ROLLBACK failed, since no COMMIT was or will be sent.
-func (b *branch) Rollback() error {
-	if b.ended {
-		return nil
-	}
-	defer b.end()
-	if b.failed != nil {
-		return nil
-	}
-	b.abandon(errRolledBack)
-	return nil
-}
-
-var errRolledBack = errors.New("rolled back by the caller")
-
-// abandon rolls back and remembers why. Where ROLLBACK fails the connection is
-// given up: the server rolls back when it closes.
-func (b *branch) abandon(cause error) {
-	b.failed = cause
-	if b.register != nil {
-		b.register.cancel()
-		<-b.register.done
-	}
-	if b.begun {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), finishTime)
-		defer cancel()
-		if err := b.rollbackBase(ctx); err != nil {
-			b.c.bad = true
-			b.c.res.Logger.Debug("roll back local transaction, connection discarded", "xid", b.global.XID().String(), "err", err)
-		}
-	}
-	if b.enlisted {
-		b.global.Dead(b.ref)
-	}
-}
-
-func (b *branch) rollbackBase(ctx context.Context) error {
-	if b.base != nil {
-		return b.base.Rollback()
-	}
-	return b.exec(ctx, "ROLLBACK")
-}
-
-// renew makes an abandoned branch usable for a new local transaction, which
-// takes a new BranchID (rule I3).
-func (b *branch) renew() {
-	b.begun, b.base, b.used = false, nil, false
-	b.enlisted, b.header, b.register, b.seq = false, false, nil, 0
-	b.failed = nil
-}
-
-func (b *branch) end() {
-	b.ended = true
-	if b.register != nil {
-		b.register.cancel()
-	}
-	if b.c.tx == b {
-		b.c.tx = nil
-	}
 }

@@ -30,14 +30,29 @@ type conn struct {
 	tx *branch
 	// plain says that a local transaction outside any global one is open.
 	plain bool
+	// plainDecided and plainIsolation are what its BeginTx asked for.
+	plainDecided   bool
+	plainIsolation driver.IsolationLevel
 	// bad: the connection must not go back to the pool.
 	bad bool
 
+	// apart: what the tables do may differ on this connection from others (foreign
+	// keys that are checked, a temporary trigger), so it shares no catalogue.
+	apart bool
+
+	// strayed: the current database may be another than that of the DSN.
+	strayed bool
+
 	// What is known of the session, until something may have changed it.
+	touched   bool // the local transaction may have changed it
 	inspected bool
+	guardable bool // autocommit is on
+	committed bool // reads nothing that is not committed
 	flavour   sqltext.Dialect
 	mode      sqltext.Mode
 	names     map[sqltext.Name]string
+	// statements are kept by the dialect.
+	statements Statements
 }
 
 // Wrap puts res before a base connection.
@@ -115,11 +130,14 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		c.tx = b
 		return b, nil
 	}
+	if c.res.Guard {
+		return c.beginGuarded(ctx, opts)
+	}
 	base, err := c.beginBase(ctx, opts)
 	if err != nil {
 		return nil, err
 	}
-	c.plain = true
+	c.plain, c.plainDecided, c.plainIsolation = true, gtx.IsReadCommitted(ctx), opts.Isolation
 	return &plainTx{base: base, c: c}, nil
 }
 
@@ -140,13 +158,30 @@ type plainTx struct {
 	c    *conn
 }
 
-func (t *plainTx) Commit() error   { t.c.plain = false; return t.base.Commit() }
-func (t *plainTx) Rollback() error { t.c.plain = false; return t.base.Rollback() }
+func (t *plainTx) Commit() error {
+	defer t.end()
+	return t.base.Commit()
+}
+
+func (t *plainTx) Rollback() error {
+	defer t.end()
+	return t.base.Rollback()
+}
+
+func (t *plainTx) end() {
+	t.c.plain = false
+	t.c.txEnded()
+}
 
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	b, auto, err := c.branchFor(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if out, done, err := c.decided(ctx, b, auto, query, args, false, true); err != nil {
+		return nil, err
+	} else if done {
+		return result{out}, nil
 	}
 	if b == nil {
 		return c.execBase(ctx, query, args)
@@ -156,7 +191,8 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 		return nil, err
 	}
 	if read {
-		return c.execBase(ctx, query, args)
+		res, err := c.execBase(ctx, query, args)
+		return res, b.readFailed(err, auto)
 	}
 	return result{captured}, nil
 }
@@ -166,6 +202,11 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if err != nil {
 		return nil, err
 	}
+	if out, done, err := c.decided(ctx, b, auto, query, args, false, false); err != nil {
+		return nil, err
+	} else if done {
+		return out.Rows, nil
+	}
 	if b == nil {
 		return c.queryBase(ctx, query, args)
 	}
@@ -174,7 +215,8 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 		return nil, err
 	}
 	if read {
-		return c.queryBase(ctx, query, args)
+		rows, err := c.queryBase(ctx, query, args)
+		return rows, b.readFailed(err, auto)
 	}
 	return captured.Rows, nil
 }
@@ -203,18 +245,20 @@ func (c *conn) queryBase(ctx context.Context, query string, args []driver.NamedV
 func (c *conn) branchFor(ctx context.Context) (b *branch, auto bool, err error) {
 	g, ok := gtx.FromContext(ctx)
 	switch {
-	case c.tx != nil:
-		if ok && g.XID() != c.tx.global.XID() {
+	case c.tx != nil && !(ok && c.tx.guard):
+		if ok && g.XID() != c.tx.xid {
 			return nil, false, &gtx.UnsupportedError{
 				Code:   "other-xid",
-				Reason: fmt.Sprintf("the local transaction belongs to %s, the statement's context to %s", c.tx.global.XID(), g.XID()),
+				Reason: fmt.Sprintf("the local transaction belongs to %s, the statement's context to %s", c.tx.xid, g.XID()),
 				Hint:   "begin a local transaction with the context of the inner one",
 			}
 		}
 		return c.tx, false, nil
+	case !ok && c.res.Guard && !c.plain:
+		return c.newGuarded(ctx, driver.TxOptions{}, true), true, nil
 	case !ok:
 		return nil, false, nil
-	case c.plain:
+	case c.plain, c.tx != nil:
 		return nil, false, &gtx.UnsupportedError{
 			Code:   "plain-tx",
 			Reason: "the local transaction was begun outside the global transaction, so its statements cannot be undone with it",
@@ -230,6 +274,9 @@ func (c *conn) analyse(ctx context.Context, text string) (*sqltext.Statement, er
 	if !c.inspected {
 		var err error
 		if c.flavour, c.mode, err = c.res.Dialect.Inspect(ctx, c.base); err != nil {
+			return nil, err
+		}
+		if err = c.atHome(ctx); err != nil {
 			return nil, err
 		}
 		c.inspected = true

@@ -13,6 +13,7 @@ import (
 // state of a connection and is safe for concurrent use.
 type Dialect interface {
 	undo.Dialect
+	Reading
 
 	// Inspect learns, with at most one round trip, the flavour of the server and
 	// the modes of the session that change how text is read and captured. It returns gtx.ErrUnsupported when the
@@ -30,6 +31,10 @@ type Dialect interface {
 
 	// Begin gives the text that begins a local transaction, for LazyBegin.
 	Begin(opts driver.TxOptions) (string, error)
+
+	// Commit gives the text that commits the local transaction of a branch, for
+	// LazyBegin. It fails when none is open.
+	Commit() string
 
 	// Capture runs one INSERT, UPDATE or DELETE and, in the same local
 	// transaction and atomically with it, writes the header if it is due and the
@@ -55,18 +60,27 @@ type Capture struct {
 	// statement may share it.
 	Seq int64
 
-	Table  *undo.Table        // of Stmt's target, nil for a savepoint
-	Tables []*undo.Table      // of each of Stmt.Targets, in their order
-	Stmt   *sqltext.Statement // analysed text
-	Args   []driver.NamedValue
+	Table  *undo.Table   // of Stmt's target, nil for a savepoint, and for a query that writes in Members
+	Tables []*undo.Table // of each of Stmt.Targets, in their order
+	// Members are the tables of the members of Stmt.CTEs that write, nil for one
+	// that reads; nil where none writes.
+	Members []*undo.Table
+	Stmt    *sqltext.Statement // analysed text
+	Args    []driver.NamedValue
 	// WantRows: called through Query. Without RETURNING the rows are empty.
 	WantRows bool
+	// Statements are those that the dialect keeps prepared on the connection; nil
+	// where it should keep none.
+	Statements *Statements
 
 	// Kept is set by Capture together with an error: it is the user's own
 	// statement that failed, as it does on the base driver, nothing of the capture
 	// is left, and the local transaction is as the base driver leaves it. After
 	// any other error it must be rolled back.
 	Kept bool
+	// Stale is set by Capture together with an error that may come from tables that
+	// are not what the catalogue said when it was read.
+	Stale bool
 	// Wrote is set by Capture together with Kept: Header was due and is written.
 	Wrote bool
 }
@@ -74,9 +88,14 @@ type Capture struct {
 // Captured is what the user's statement returned, as the bare driver would say.
 type Captured struct {
 	RowsAffected int64
+	// Changed is how many changes of rows a Counter sees in the statement; -1 where
+	// that is not known. Only a Dialect that is a Counter sets it.
+	Changed int64
 	// LastInsertID as the base driver reports it; LastInsertErr where it does not.
 	LastInsertID  int64
 	LastInsertErr error
 	// Rows, for WantRows: never nil then.
 	Rows driver.Rows
+	// All is what each statement of a text with several gave; not set by Capture.
+	All []Captured
 }

@@ -1,9 +1,11 @@
 // Package proxy stands between database/sql and a base driver: outside a global
 // transaction it hands everything through, inside one it turns every local
 // transaction into a branch. Statements that write are analysed, captured and
-// run as one step; what cannot be captured is refused before it runs.
+// run as one step; what cannot be captured is refused before it runs. Two more are
+// asked for: writes outside that respect the locks of global transactions
+// (Config.Guard), and SELECTs whose rows are decided (gtx.ReadCommitted).
 //
-// Only contexts decide. A local transaction begun with the context of a global
+// Only contexts decide what belongs to a global transaction. A local transaction begun with the context of a global
 // transaction belongs to it with all its statements, whatever their contexts.
 package proxy
 
@@ -26,8 +28,8 @@ const tableTTL = 10 * time.Second
 type Config struct {
 	Dialect Dialect
 	// Enter makes the database ready for branches of tx (tables exist, phase two
-	// is served) and tells its identity. Called before each branch: it must be
-	// cheap when nothing is to do.
+	// is served) and tells its identity. Called before each branch, and with nil
+	// before each guarded write: it must be cheap when nothing is to do.
 	Enter func(ctx context.Context, tx *gtx.Tx) (gtx.ResourceID, error)
 	// Settle tells whether a branch whose COMMIT got no answer has committed
 	// (rule T5).
@@ -38,6 +40,17 @@ type Config struct {
 	// Skip, if not nil, tells that the base driver as the user configured it would
 	// answer driver.ErrSkip to Exec or Query, so that database/sql prepares.
 	Skip func(query string, args int) bool
+	// Guard makes statements outside global transactions respect their locks.
+	Guard bool
+	// Coordinator is asked for the end of a transaction that holds a row which a
+	// guarded statement wants. Nil, or a nil answer: the row is looked at again.
+	Coordinator func() gtx.Coordinator
+	// Present tells whether the tables of this module are there, for a reader
+	// outside global transactions. Nil: they are.
+	Present func(ctx context.Context) (bool, error)
+	// Look runs a query of this module on a connection of its own, so that it sees
+	// what has committed by now. Needed where Reading.SeesNow is false.
+	Look undo.Query
 	// LockWait bounds the wait for a row that another global transaction holds.
 	// Zero: 5 s.
 	LockWait time.Duration
@@ -55,6 +68,8 @@ type Resource struct {
 	mu     sync.Mutex
 	tables map[string]cachedTable
 	ending map[gtx.XID]chan struct{} // being resolved; closed when it is done
+	// unkeyed are the tables whose rows cannot be told apart, as far as it is known.
+	unkeyed map[string]time.Time
 }
 
 type cachedTable struct {
@@ -70,7 +85,7 @@ func NewResource(cfg Config) *Resource {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Resource{Config: cfg, tables: map[string]cachedTable{}, ending: map[gtx.XID]chan struct{}{}}
+	return &Resource{Config: cfg, tables: map[string]cachedTable{}, ending: map[gtx.XID]chan struct{}{}, unkeyed: map[string]time.Time{}}
 }
 
 // table reads the catalogue at most once per tableTTL and table.
@@ -95,5 +110,13 @@ func (r *Resource) table(ctx context.Context, q undo.Query, id string) (*undo.Ta
 func (r *Resource) forgetTables() {
 	r.mu.Lock()
 	clear(r.tables)
+	clear(r.unkeyed)
 	r.mu.Unlock()
+}
+
+func (r *Resource) present(ctx context.Context) (bool, error) {
+	if r.Present == nil {
+		return true, nil
+	}
+	return r.Present(ctx)
 }

@@ -1,7 +1,11 @@
 package proxy
 
 import (
+	"context"
+	"slices"
 	"strings"
+
+	"github.com/globaltx/globaltx/gtx"
 )
 
 // effect of a statement that runs outside capture, on what is remembered of the
@@ -24,6 +28,8 @@ func effectOf(text string) effect {
 		n++
 	}
 	switch word := s[:n]; {
+	case more(s):
+		return schemaMaybe
 	case strings.EqualFold(word, "select"), strings.EqualFold(word, "with"):
 		if strings.Contains(s, "set_config") || strings.Contains(s, "SET_CONFIG") {
 			return sessionMaybe
@@ -32,9 +38,6 @@ func effectOf(text string) effect {
 	case strings.EqualFold(word, "insert"), strings.EqualFold(word, "update"), strings.EqualFold(word, "delete"),
 		strings.EqualFold(word, "replace"), strings.EqualFold(word, "begin"), strings.EqualFold(word, "commit"),
 		strings.EqualFold(word, "rollback"), strings.EqualFold(word, "savepoin"), strings.EqualFold(word, "release"):
-		if strings.IndexByte(s, ';') >= 0 {
-			return schemaMaybe
-		}
 		return noEffect
 	case strings.EqualFold(word, "set"), strings.EqualFold(word, "use"), strings.EqualFold(word, "reset"),
 		strings.EqualFold(word, "discard"), strings.EqualFold(word, "show"), strings.EqualFold(word, "pragma"):
@@ -44,18 +47,89 @@ func effectOf(text string) effect {
 	}
 }
 
+// more tells that another statement may follow.
+func more(text string) bool {
+	i := strings.IndexByte(text, ';')
+	return i >= 0 && strings.TrimLeft(text[i:], "; \t\r\n") != ""
+}
+
 // ran notes a statement that went to the base driver unread.
 func (c *conn) ran(text string) {
-	switch effectOf(text) {
+	effect := effectOf(text)
+	// A prepared plan does not see a temporary table that begins to hide another.
+	if effect == schemaMaybe || effect != noEffect && forgetsStatements(text) {
+		c.statements.Clear()
+	}
+	if effect != noEffect && c.res.Dialect.Name() == "sqlite" {
+		lower := strings.ToLower(text)
+		c.apart = c.apart || strings.Contains(lower, "pragma") || strings.Contains(lower, "temp")
+	}
+	if effect != noEffect && c.res.Dialect.Name() == "mysql" {
+		c.strayed = c.strayed || strings.Contains(strings.ToLower(text), "use")
+	}
+	switch effect {
 	case schemaMaybe:
 		c.res.forgetTables()
-		c.forgetSession()
+		fallthrough
 	case sessionMaybe:
+		c.forgetSession()
+		c.touched = true
+	case noEffect:
+		if c.touched && firstWord(text) == "rollback" {
+			c.untouch()
+		}
+	}
+}
+
+// untouch forgets what was learned since the local transaction has changed the
+// session or the schema: it ends, or goes back to a savepoint, and PostgreSQL
+// takes SET and DDL back with it, SQLite DDL.
+func (c *conn) untouch() {
+	if c.touched {
+		c.res.forgetTables()
 		c.forgetSession()
 	}
 }
 
+// txEnded is called when a local transaction of any kind has ended.
+func (c *conn) txEnded() {
+	c.untouch()
+	c.touched = false
+}
+
+// forgetsStatements tells that the server may have dropped prepared statements.
+func forgetsStatements(text string) bool {
+	verb := firstWord(text)
+	return verb == "discard" || verb == "deallocate"
+}
+
 func (c *conn) forgetSession() {
-	c.inspected = false
+	c.inspected, c.guardable, c.committed = false, false, false
 	clear(c.names)
+}
+
+// atHome refuses a connection that USE has led to another database: the rows of
+// this module would be looked for, and written, in that one.
+func (c *conn) atHome(ctx context.Context) error {
+	if !c.strayed || c.res.Look == nil {
+		return nil
+	}
+	const ask = "SELECT DATABASE()"
+	here, err := c.query(ctx, ask)
+	if err != nil {
+		return err
+	}
+	home, err := c.res.Look(ctx, ask)
+	if err != nil {
+		return err
+	}
+	if !slices.EqualFunc(here, home, slices.Equal[[]string]) {
+		return errAway
+	}
+	return nil
+}
+
+var errAway = &gtx.UnsupportedError{
+	Code: "use", Reason: "USE has led the connection to another database than that of its DSN, which keeps the undo rows",
+	Hint: "open that database by a DSN of its own, or name the schema in the statement",
 }

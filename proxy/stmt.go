@@ -52,6 +52,11 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 	if err != nil {
 		return nil, err
 	}
+	if out, done, err := s.c.decided(ctx, b, auto, s.text, args, true, true); err != nil {
+		return nil, err
+	} else if done {
+		return result{out}, nil
+	}
 	if b != nil {
 		read, captured, err := b.do(ctx, s.text, args, false, auto)
 		if err != nil {
@@ -63,7 +68,8 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 	}
 	s.c.ran(s.text)
 	if e, ok := s.base.(driver.StmtExecContext); ok {
-		return e.ExecContext(ctx, args)
+		res, err := e.ExecContext(ctx, args)
+		return res, b.readFailed(err, auto)
 	}
 	values, err := positional(args)
 	if err != nil {
@@ -78,6 +84,11 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	if err != nil {
 		return nil, err
 	}
+	if out, done, err := s.c.decided(ctx, b, auto, s.text, args, true, false); err != nil {
+		return nil, err
+	} else if done {
+		return out.Rows, nil
+	}
 	if b != nil {
 		read, captured, err := b.do(ctx, s.text, args, true, auto)
 		if err != nil {
@@ -89,7 +100,8 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	}
 	s.c.ran(s.text)
 	if q, ok := s.base.(driver.StmtQueryContext); ok {
-		return q.QueryContext(ctx, args)
+		rows, err := q.QueryContext(ctx, args)
+		return rows, b.readFailed(err, auto)
 	}
 	values, err := positional(args)
 	if err != nil {

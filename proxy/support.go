@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"slices"
-
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/proxy/sqltext"
 )
@@ -17,17 +15,8 @@ type form struct {
 
 // notCaptured are asked in this order; the first that is tells the user.
 var notCaptured = []form{
-	{"several-statements", "the text holds several statements", "send them one by one", func(s *sqltext.Statement) bool {
-		return s.Kind == sqltext.Several
-	}},
-	{"cte-write", "a WITH list that writes is not captured", "send the statements one by one", func(s *sqltext.Statement) bool {
-		return slices.ContainsFunc(s.CTEs, func(c sqltext.CTE) bool { return c.Write != nil })
-	}},
-	{"with", "a WITH list in front of a statement that writes is not captured on MariaDB", "use subqueries in WHERE and SET", func(s *sqltext.Statement) bool {
+	{"with", "MariaDB has no WITH list in front of UPDATE and DELETE", "use subqueries in WHERE and SET", func(s *sqltext.Statement) bool {
 		return s.Dialect == sqltext.MariaDB && s.Kind != sqltext.Select && some(s.With)
-	}},
-	{"insert-select", "INSERT ... SELECT is not captured on MySQL and MariaDB", "read the rows and insert them with VALUES", func(s *sqltext.Statement) bool {
-		return s.Source == sqltext.SourceQuery && (s.Dialect == sqltext.MySQL || s.Dialect == sqltext.MariaDB)
 	}},
 	{"ignore", "UPDATE IGNORE and DELETE IGNORE of MySQL hide rows that were not changed", "remove IGNORE and handle the error", func(s *sqltext.Statement) bool {
 		return s.Or == sqltext.OrIgnore && s.Kind != sqltext.Insert && s.Dialect != sqltext.SQLite
@@ -35,8 +24,8 @@ var notCaptured = []form{
 	{"or-rollback", "OR ROLLBACK ends the local transaction", "remove it and roll back in the program", func(s *sqltext.Statement) bool {
 		return s.Or == sqltext.OrRollback
 	}},
-	{"returning", "RETURNING of MariaDB is not captured", "read the row with SELECT", func(s *sqltext.Statement) bool {
-		return s.Dialect == sqltext.MariaDB && some(s.Returning)
+	{"returning", "RETURNING of a REPLACE of MariaDB is not captured", "read the rows with SELECT", func(s *sqltext.Statement) bool {
+		return s.Dialect == sqltext.MariaDB && s.Replace && some(s.Returning)
 	}},
 }
 
@@ -46,6 +35,11 @@ func Supported(s *sqltext.Statement) error {
 	for _, f := range notCaptured {
 		if f.is(s) {
 			return &gtx.UnsupportedError{Code: f.code, Reason: f.reason, Hint: f.hint}
+		}
+	}
+	for _, part := range s.Parts {
+		if err := Supported(part); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -62,7 +56,7 @@ func NotCaptured() []gtx.UnsupportedError {
 
 // Reads tells whether a statement runs unchanged on the base connection.
 func Reads(s *sqltext.Statement) bool {
-	return s.Kind == sqltext.Select || s.Kind == sqltext.Show || s.Kind == sqltext.Explain
+	return s.Kind == sqltext.Select && !Writes(s) || s.Kind == sqltext.Show || s.Kind == sqltext.Explain
 }
 
 func some(sp sqltext.Span) bool { return sp.End > sp.Start }

@@ -26,16 +26,28 @@ func (b *branch) capture(ctx context.Context, r *Capture) (*Captured, error) {
 		if errors.Is(err, gtx.ErrUnsupported) {
 			return nil, err // it has not run
 		}
-		if r.Kept {
+		if r.Stale {
+			b.c.res.forgetTables()
+			clear(b.c.names)
+		}
+		again := r.Stale && !b.used && try == 0 // with a new look at the catalogue
+		if r.Kept && !again {
 			b.used = true
 			return nil, err
 		}
 		first := !b.used
 		b.abandon(err)
-		if !first || !errors.Is(err, gtx.ErrConflict) || !b.holderEnds(patience, err, try) {
+		if !again && (!first || !errors.Is(err, gtx.ErrConflict) || !b.holderEnds(patience, err, try)) {
 			return nil, err
 		}
 		b.renew()
+		if r.Stale {
+			fresh, err := b.request(ctx, r.Stmt, r.Args, r.WantRows)
+			if err != nil {
+				return nil, err
+			}
+			r.Table, r.Tables, r.Members = fresh.Table, fresh.Tables, fresh.Members
+		}
 	}
 }
 
@@ -46,8 +58,10 @@ func (b *branch) holderEnds(ctx context.Context, cause error, try int) bool {
 	if !errors.As(cause, &held) || held.Holder.IsZero() {
 		return wait(ctx, try) // the database itself gave up: nobody to ask about
 	}
-	st, err := b.global.Coordinator().Await(ctx, b.global.Waiter(), held.Holder)
+	st, err := b.await(ctx, held.Holder)
 	switch {
+	case b.guard && (err != nil || st == gtx.Pending):
+		return wait(ctx, try) // nobody waits for a guarded transaction: trying again tells
 	case err != nil || st == gtx.Pending:
 		return false
 	case st == gtx.Expired:
@@ -59,6 +73,18 @@ func (b *branch) holderEnds(ctx context.Context, cause error, try int) bool {
 	}
 	b.c.res.Logger.Debug("end the holder of a row", "xid", held.Holder.String(), "err", err)
 	return !errors.Is(err, gtx.ErrDirty) && wait(ctx, try) // rule P8: the row stays locked
+}
+
+// await asks the coordinator for the end of a holder. A guarded transaction holds
+// nothing, and its program may know no coordinator, or one of another log.
+func (b *branch) await(ctx context.Context, holder gtx.XID) (gtx.Status, error) {
+	if !b.guard {
+		return b.global.Coordinator().Await(ctx, b.global.Waiter(), holder)
+	}
+	if c := b.c.res.Coordinator; c != nil && c() != nil {
+		return c().Await(ctx, gtx.XID{}, holder)
+	}
+	return gtx.Pending, nil
 }
 
 // end resolves a decided transaction here and now, rather than waiting for the

@@ -79,7 +79,33 @@ const (
 	NoTable              // a table does not exist
 	Denied               // a privilege is missing
 	Lost                 // the connection broke: what was sent may or may not have run
+	Blocked              // the row is refused: foreign key, check, exclusion, NOT NULL, a value that its type does not take
 )
+
+// Bulk is how several rows of one table with one Op are restored at once. An empty
+// text where the database has no such statement.
+type Bulk struct {
+	// Lock locks the data rows, those that exist (rule W1). The undo rows are locked
+	// by the resolver.
+	Lock Statement
+	// Restore is Dialect.Restore for all of them: it writes the before image over each
+	// row that equals its after image.
+	Restore Statement
+	// Restored is a query with one number: how many of the rows equal their before
+	// image (for Insert: do not exist).
+	Restored Statement
+
+	// The others are for Op Update, where rows of the set stand in each other's way.
+
+	// TakeOut deletes the rows that equal their after image and not their before image,
+	// and whose before image PutBack can write.
+	TakeOut Statement
+	// PutBack inserts the before images of the rows that do not exist.
+	PutBack Statement
+	// Exchange is TakeOut and PutBack in one statement, whose foreign keys are
+	// checked at its end.
+	Exchange Statement
+}
 
 // Dialect is the port to one family of databases for phase two and for the
 // tables of this module. It holds no state and is safe for concurrent use.
@@ -103,6 +129,10 @@ type Dialect interface {
 	// Classify sorts err, which may be wrapped.
 	Classify(err error) ErrorClass
 
+	// Refusal says which constraint an error of class Duplicate or Blocked is about,
+	// without any value of a row: it is logged.
+	Refusal(err error) string
+
 	// Table reads the catalogue for id (Table.ID), or gtx.ErrUnsupported with the
 	// reason why rows of this table cannot be protected.
 	Table(ctx context.Context, q Query, id string) (*Table, error)
@@ -119,6 +149,10 @@ type Dialect interface {
 	// (for Delete: that does not exist), else it affects no row. The comparison
 	// is part of the statement.
 	Restore(t *Table, r *Row) Statement
+
+	// Bulk gives the statements for rows, at least one, that all have the Table of t
+	// and the same Op.
+	Bulk(t *Table, rows []Row) Bulk
 
 	// Show is a query with one line of six columns, no line when the undo row is
 	// gone: whether the data row exists, whether it (or its absence) is what the

@@ -23,7 +23,7 @@ func TestOwnTables(t *testing.T) {
 				t.Errorf("%d tables, the DDL makes %d: %v", len(own), n, own)
 			}
 			for table, want := range map[string][]string{
-				"gtx_resource": {"one", "id"},
+				"gtx_resource": {"one", "id", "version"},
 				"gtx_branch":   {"xid", "branch", "mode", "state", "payload", "created"},
 			} {
 				if diff := cmp.Diff(want, own[table]); diff != "" {

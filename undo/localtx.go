@@ -80,12 +80,22 @@ func (t *localTx) begin(ctx context.Context, session bool) error {
 	}
 	t.tx = tx
 	if t.r.cfg.Dialect.Name() == "postgres" {
-		if _, err := tx.ExecContext(ctx, fmt.Sprintf("SET LOCAL lock_timeout = %d", max(1, wait.Milliseconds()))); err != nil {
-			return fmt.Errorf("bound lock waits of phase two: %w", err)
+		text := fmt.Sprintf("SET LOCAL lock_timeout = %d; SET LOCAL gtx.xid = '*'", max(1, wait.Milliseconds()))
+		if session {
+			text += restoreLocal
+		}
+		if _, err := tx.ExecContext(ctx, text); err != nil {
+			return fmt.Errorf("prepare transaction of phase two: %w", err)
 		}
 	}
 	return nil
 }
+
+// restoreLocal is for PostgreSQL: constraints that may wait do so until all rows are
+// back, and rows are found by their keys, whatever statistics a planner has of a
+// table like gtx_undo.
+const restoreLocal = "; SET CONSTRAINTS ALL DEFERRED; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;" +
+	" SET LOCAL enable_seqscan = off; SET LOCAL jit = off"
 
 func (t *localTx) commit(ctx context.Context) error {
 	if t.tx != nil {
@@ -133,4 +143,13 @@ func (t *localTx) query(ctx context.Context, text string, args ...any) ([][]stri
 		return QueryDB(t.tx)(ctx, text, args...)
 	}
 	return QueryDB(t.conn)(ctx, text, args...)
+}
+
+// lines is for results that may be long. The caller closes them before anything
+// else is done on t.
+func (t *localTx) lines(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+	if t.tx != nil {
+		return t.tx.QueryContext(ctx, text, args...)
+	}
+	return t.conn.QueryContext(ctx, text, args...)
 }

@@ -6,11 +6,17 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/globaltx/globaltx/gtx"
 )
+
+// SchemaVersion is the version of the tables that this package works with, which
+// gtx_resource holds. Who changes Dialect.Schema raises it, and gives Migrate the
+// way from the version before.
+const SchemaVersion = 1
 
 // migrateTries bounds how often Migrate starts again. CREATE TABLE IF NOT EXISTS
 // fails in several ways when another session creates the same table.
@@ -70,6 +76,10 @@ func (r *Resolver) migrateOnce(ctx context.Context) (id gtx.ResourceID, again bo
 	// The identity is written last: where it stands everything else does, too. A
 	// process may have died between any two of the statements.
 	id, err = r.readID(ctx, conn)
+	var other *versionError
+	if errors.As(err, &other) {
+		return "", false, err
+	}
 	if err != nil && r.cfg.Dialect.Classify(err) != NoTable || id != "" {
 		return id, r.cfg.Dialect.Classify(err) == Conflict, err
 	}
@@ -78,7 +88,7 @@ func (r *Resolver) migrateOnce(ctx context.Context) (id gtx.ResourceID, again bo
 			return "", true, fmt.Errorf("create tables of globaltx: %w", err)
 		}
 	}
-	_, err = conn.ExecContext(ctx, r.text("INSERT INTO gtx_resource (one, id) VALUES (1, ?)"), newUUID())
+	_, err = conn.ExecContext(ctx, r.text("INSERT INTO gtx_resource (one, id, version) VALUES (1, ?, ?)"), newUUID(), SchemaVersion)
 	if err != nil && r.cfg.Dialect.Classify(err) != Duplicate {
 		return "", true, fmt.Errorf("insert identity of the database: %w", err)
 	}
@@ -107,14 +117,25 @@ func (r *Resolver) readID(ctx context.Context, q interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 },
 ) (gtx.ResourceID, error) {
-	lines, err := QueryDB(q)(ctx, r.text("SELECT id FROM gtx_resource WHERE one = 1"))
+	lines, err := QueryDB(q)(ctx, r.text("SELECT id, version FROM gtx_resource WHERE one = 1"))
 	if err != nil {
 		return "", fmt.Errorf("read identity of the database: %w", err)
 	}
 	if len(lines) == 0 {
 		return "", nil
 	}
+	if v := lines[0][1]; v != strconv.Itoa(SchemaVersion) {
+		return "", &versionError{v}
+	}
 	return gtx.ResourceID(lines[0][0]), nil
+}
+
+// versionError says that the tables are not those of SchemaVersion.
+type versionError struct{ found string }
+
+func (e *versionError) Error() string {
+	return fmt.Sprintf("the tables of globaltx in this database have version %s, this program knows version %d: update the programs that use the database to one release",
+		e.found, SchemaVersion)
 }
 
 // resource gives the identity, read at most once.

@@ -182,7 +182,7 @@ func (r *Resolver) retry(ctx context.Context, o Operation) error {
 	if len(lines) == 0 {
 		return ErrNothing
 	}
-	err = r.abort(ctx, o.XID, nil, func(t *localTx) error { return t.record(ctx, o, []Row{{}}) })
+	_, err = r.abort(ctx, o.XID, nil, func(t *localTx) error { return t.record(ctx, o, []Row{{}}) })
 	r.settled(ctx, o.XID, err)
 	return err
 }
@@ -198,20 +198,25 @@ func (r *Resolver) settleRows(ctx context.Context, o Operation) ([]Row, error) {
 			if _, err := t.headers(ctx, o.XID, true); err != nil {
 				return err
 			}
-			rows, err := t.undoRows(ctx, o.XID)
+			rows, err := t.undoRows(ctx, o.XID, 0)
 			if err != nil {
 				return err
 			}
 			rows = moveLast(rows, last)
+			mark, err := t.blockedRow(ctx, o.XID)
+			if err != nil {
+				return err
+			}
 			tables := map[string]*Table{}
 			for i := range rows {
 				if !o.selects(&rows[i]) {
 					continue
 				}
-				settled, err := t.settle(ctx, o.Action, tables, rows[i])
+				settled, err := t.settle(ctx, o.Action, tables, rows[i], keyOf(&rows[i]) == mark)
 				if err != nil {
 					if r.cfg.Dialect.Classify(err) == Duplicate {
-						blocked = &rowKey{rows[i].Table, rows[i].KeyHash}
+						key := keyOf(&rows[i])
+						blocked = &key
 					}
 					return err
 				}
@@ -232,8 +237,9 @@ func (r *Resolver) settleRows(ctx context.Context, o Operation) ([]Row, error) {
 	return done, err
 }
 
-// settle does an action on one row, if it is dirty under its locks.
-func (t *localTx) settle(ctx context.Context, action Action, tables map[string]*Table, row Row) (bool, error) {
+// settle does an action on one row, if it is dirty under its locks. A row whose
+// before image is refused is not dirty: it can only be kept.
+func (t *localTx) settle(ctx context.Context, action Action, tables map[string]*Table, row Row, refused bool) (bool, error) {
 	table, err := t.table(ctx, tables, &row)
 	var d *dirtyError
 	if action == KeepCurrent && errors.As(err, &d) {
@@ -246,7 +252,7 @@ func (t *localTx) settle(ctx context.Context, action Action, tables map[string]*
 		return false, err
 	}
 	shown := ShownRow{Row: row}
-	if found, err := t.show(ctx, table, &shown); err != nil || !found || !shown.Dirty {
+	if found, err := t.show(ctx, table, &shown); err != nil || !found || !shown.Dirty && (!refused || action != KeepCurrent) {
 		return false, err
 	}
 	if action == KeepCurrent {
@@ -262,6 +268,47 @@ func (t *localTx) settle(ctx context.Context, action Action, tables map[string]*
 		err = dirty(&row, "the row is not equal to its before image after writing it")
 	}
 	return err == nil, err
+}
+
+// maxReorders bounds how often an operator's action starts again with another order
+// of rows because a unique key was still taken by a row written later.
+const maxReorders = 16
+
+// reorder runs once until it names no row that it has not met before. last are the
+// rows to write after all others, found by trying.
+func (r *Resolver) reorder(once func(last []rowKey) (blocked *rowKey, err error)) error {
+	var last []rowKey
+	for {
+		blocked, err := once(last)
+		if err == nil || blocked == nil || len(last) >= maxReorders || slices.Contains(last, *blocked) {
+			return err
+		}
+		last = append(last, *blocked)
+	}
+}
+
+func moveLast(rows []Row, last []rowKey) []Row {
+	if len(last) == 0 {
+		return rows
+	}
+	place := func(r Row) int { return slices.Index(last, keyOf(&r)) }
+	slices.SortStableFunc(rows, func(a, b Row) int { return place(a) - place(b) })
+	return rows
+}
+
+// lock locks the data row and its undo row, and reads the latter again.
+func (t *localTx) lock(ctx context.Context, table *Table, row *Row) (found bool, err error) {
+	rows, err := t.lockRows(ctx, table, []Row{*row})
+	if err != nil || len(rows) == 0 {
+		return false, err
+	}
+	*row = rows[0]
+	return true, nil
+}
+
+func (t *localTx) isBefore(ctx context.Context, table *Table, row *Row) (bool, error) {
+	n, err := t.restored(ctx, table, []Row{*row})
+	return n == 1, err
 }
 
 // record writes one line for each row, of retry for the XID as a whole.

@@ -37,7 +37,7 @@ type stage struct {
 // onStages runs a test on every kind of server.
 func onStages(t *testing.T, test func(s *stage)) {
 	file := func(t testing.TB) string {
-		return "file:" + filepath.Join(t.TempDir(), "s.db") + "?_pragma=journal_mode(wal)"
+		return "file:" + filepath.Join(t.TempDir(), "s.db") + "?_pragma=journal_mode(wal)&_pragma=foreign_keys(1)"
 	}
 	for _, k := range []struct {
 		server, name string

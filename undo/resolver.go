@@ -1,6 +1,7 @@
 package undo
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,7 +53,10 @@ type Resolver struct {
 	cursor  string          // the scan goes on after this xid
 	foreign map[string]bool // told once
 	// stuck are the XIDs that were found dirty, with the row that their headers name.
-	stuck map[gtx.XID]rowKey
+	stuck map[gtx.XID]stuckNote
+	last  failure
+
+	count counters
 }
 
 // NewResolver checks cfg and fills its defaults. Nothing runs before Start.
@@ -68,21 +73,23 @@ func NewResolver(cfg Config) (*Resolver, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Resolver{cfg: cfg, done: make(chan struct{}), foreign: map[string]bool{}, stuck: map[gtx.XID]rowKey{}}, nil
+	return &Resolver{cfg: cfg, done: make(chan struct{}), foreign: map[string]bool{}, stuck: map[gtx.XID]stuckNote{}}, nil
 }
 
 // Resolve ends what is left of a decided XID in one local transaction (rules P2
 // and P3). It is idempotent. The error wraps gtx.ErrDirty when a row is not what
-// the XID left there, or cannot be restored any more: then nothing was changed,
-// and the rows stay locked; the headers are marked so that Stuck lists the XID
-// (rule P8). Any other error means: try again.
+// the XID left there, or cannot be restored any more, or when a constraint
+// refuses its before image: then nothing was changed, and the rows stay locked;
+// the headers are marked so that Stuck lists the XID (rule P8). Any other error
+// means: try again.
 func (r *Resolver) Resolve(ctx context.Context, res gtx.Resolution) error {
+	var found bool
 	var err error
 	switch res.Status {
 	case gtx.Committed:
-		err = r.commit(ctx, res.XID)
+		found, err = r.commit(ctx, res.XID)
 	case gtx.Aborted:
-		err = r.abort(ctx, res.XID, res.Branches, nil)
+		found, err = r.abort(ctx, res.XID, res.Branches, nil)
 	default:
 		err = fmt.Errorf("resolve %s: status %s is no decision", res.XID, res.Status)
 	}
@@ -90,6 +97,7 @@ func (r *Resolver) Resolve(ctx context.Context, res gtx.Resolution) error {
 		// The database was busy: nothing for an operator to look at.
 		err = fmt.Errorf("%w: %w", gtx.ErrConflict, err)
 	}
+	r.tally(res.Status, found, err)
 	r.settled(ctx, res.XID, err)
 	return err
 }
@@ -106,35 +114,41 @@ func (r *Resolver) settled(ctx context.Context, xid gtx.XID, err error) {
 }
 
 // commit forgets the images (rule P2). It waits for headers that another resolver
-// has locked: skipping them would acknowledge what is not done.
-func (r *Resolver) commit(ctx context.Context, xid gtx.XID) error {
-	err := r.inTx(ctx, false, true, func(t *localTx) error {
+// has locked: skipping them would acknowledge what is not done. found tells whether
+// anything was left.
+func (r *Resolver) commit(ctx context.Context, xid gtx.XID) (found bool, err error) {
+	err = r.inTx(ctx, false, true, func(t *localTx) error {
 		headers, err := t.headers(ctx, xid, true)
 		if err != nil {
 			return err
 		}
 		if r.cfg.Dialect.Name() == "mysql" {
 			// By full primary key only: a delete by xid takes gap locks (rule T6).
-			rows, err := t.query(ctx, r.text("SELECT tbl, keyh FROM gtx_undo WHERE xid = ? ORDER BY tbl, keyh"), xid.String())
+			for full := true; full; {
+				rows, err := t.undoRows(ctx, xid, pageRows)
+				if err != nil {
+					return err
+				}
+				slices.SortFunc(rows, func(a, b Row) int { return cmp.Or(cmp.Compare(a.Table, b.Table), cmp.Compare(a.KeyHash, b.KeyHash)) })
+				if err := t.deleteUndo(ctx, xid, rows); err != nil {
+					return err
+				}
+				found, full = found || len(rows) > 0, len(rows) == pageRows
+			}
+		} else {
+			n, err := t.exec(ctx, r.text("DELETE FROM gtx_undo WHERE xid = ?"), xid.String())
 			if err != nil {
-				return fmt.Errorf("read undo rows: %w", err)
+				return fmt.Errorf("delete undo rows: %w", err)
 			}
-			keys := make([]Row, len(rows))
-			for i, l := range rows {
-				keys[i] = Row{Table: l[0], KeyHash: l[1]}
-			}
-			if err := t.deleteUndo(ctx, xid, keys); err != nil {
-				return err
-			}
-		} else if _, err := t.exec(ctx, r.text("DELETE FROM gtx_undo WHERE xid = ?"), xid.String()); err != nil {
-			return fmt.Errorf("delete undo rows: %w", err)
+			found = n > 0
 		}
+		found = found || len(headers) > 0
 		return t.deleteHeaders(ctx, xid, headers)
 	})
 	if err != nil {
-		return fmt.Errorf("resolve %s as committed: %w", xid, err)
+		return false, fmt.Errorf("resolve %s as committed: %w", xid, err)
 	}
-	return nil
+	return found, nil
 }
 
 // headers gives the visible branches of xid in ascending order.
@@ -159,27 +173,14 @@ func (t *localTx) headers(ctx context.Context, xid gtx.XID, lock bool) ([]gtx.Br
 }
 
 func (t *localTx) deleteHeaders(ctx context.Context, xid gtx.XID, branches []gtx.BranchID) error {
-	for _, b := range branches {
-		if _, err := t.exec(ctx, t.r.text("DELETE FROM gtx_branch WHERE xid = ? AND branch = ?"), xid.String(), int64(b)); err != nil {
-			return fmt.Errorf("delete branch header: %w", err)
+	for some := range slices.Chunk(branches, bulkRows) {
+		args := []any{xid.String()}
+		for _, b := range some {
+			args = append(args, int64(b))
 		}
-	}
-	return nil
-}
-
-// deleteUndo deletes undo rows by primary key and owner: by key alone it could be
-// the next owner's row (rule P2).
-func (t *localTx) deleteUndo(ctx context.Context, xid gtx.XID, rows []Row) error {
-	const one = "(tbl = ? AND keyh = ? AND xid = ?)"
-	for batch := range slices.Chunk(rows, 100) {
-		text := "DELETE FROM gtx_undo WHERE " + one
-		args := []any{batch[0].Table, batch[0].KeyHash, xid.String()}
-		for _, row := range batch[1:] {
-			text += " OR " + one
-			args = append(args, row.Table, row.KeyHash, xid.String())
-		}
+		text := t.deleteFrom("gtx_branch") + "xid = ? AND branch IN (?" + strings.Repeat(", ?", len(some)-1) + ")"
 		if _, err := t.exec(ctx, t.r.text(text), args...); err != nil {
-			return fmt.Errorf("delete undo rows: %w", err)
+			return fmt.Errorf("delete branch headers: %w", err)
 		}
 	}
 	return nil
@@ -204,7 +205,10 @@ func (r *Resolver) Settle(ctx context.Context, xid gtx.XID, branch gtx.BranchID)
 	return confirmed, nil
 }
 
-const insertHeader = "INSERT INTO gtx_branch (xid, branch, mode, state, created) VALUES (?, ?, ?, ?, ?)"
+const (
+	headerValues = "(?, ?, ?, ?, ?)"
+	insertHeader = "INSERT INTO gtx_branch (xid, branch, mode, state, created) VALUES " + headerValues
+)
 
 func headerArgs(xid gtx.XID, b gtx.BranchID) []any {
 	return []any{xid.String(), int64(b), ModeAT, StateOpen, time.Now().UnixMicro()}

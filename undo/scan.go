@@ -45,7 +45,7 @@ func (r *Resolver) scanLoop(ctx context.Context) {
 	defer tick.Stop()
 	told := ""
 	for {
-		_, errs := r.scan(ctx)
+		_, errs := r.scan(ctx, true)
 		if ctx.Err() != nil {
 			return
 		}
@@ -55,6 +55,9 @@ func (r *Resolver) scanLoop(ctx context.Context) {
 		text := ""
 		if err != nil {
 			text = err.Error()
+		}
+		if err != nil {
+			r.remember(err)
 		}
 		if text != told && text != "" {
 			r.cfg.Logger.Warn("scan for leftovers", "err", err)
@@ -73,11 +76,13 @@ func (r *Resolver) scanLoop(ctx context.Context) {
 // that it looked at and that are still there: undecided, not known to this
 // coordinator, or not resolved, with the reasons in err.
 func (r *Resolver) Scan(ctx context.Context) (left int, err error) {
-	left, errs := r.scan(ctx)
+	left, errs := r.scan(ctx, false)
 	return left, errors.Join(errs...)
 }
 
-func (r *Resolver) scan(ctx context.Context) (left int, errs []error) {
+// paced lets stuck transactions rest between their tries.
+func (r *Resolver) scan(ctx context.Context, paced bool) (left int, errs []error) {
+	r.count.scans.Add(1)
 	c := r.cfg.Coordinator()
 	xids, err := r.leftovers(ctx)
 	if err != nil || len(xids) == 0 {
@@ -94,7 +99,7 @@ func (r *Resolver) scan(ctx context.Context) (left int, errs []error) {
 		if err := ctx.Err(); err != nil {
 			return left + len(xids) - i, asList(err)
 		}
-		done, err := r.scanOne(ctx, c, id, text)
+		done, err := r.scanOne(ctx, c, id, text, paced)
 		if !done {
 			left++
 		}
@@ -118,10 +123,13 @@ func asList(err error) []error {
 
 // scanOne asks for one XID and acts on the answer. What it knows from the scan is
 // only that something is there: Resolve reads in its own transaction (rule P5).
-func (r *Resolver) scanOne(ctx context.Context, c gtx.Coordinator, id gtx.ResourceID, text string) (done bool, err error) {
+func (r *Resolver) scanOne(ctx context.Context, c gtx.Coordinator, id gtx.ResourceID, text string, paced bool) (done bool, err error) {
 	xid, err := gtx.ParseXID(text)
 	if err != nil {
 		r.tellForeign(text, err)
+		return false, nil
+	}
+	if paced && r.rests(xid) {
 		return false, nil
 	}
 	status, err := c.Outcome(ctx, xid)
@@ -151,15 +159,31 @@ func (r *Resolver) scanOne(ctx context.Context, c gtx.Coordinator, id gtx.Resour
 // tellForeign logs once for each XID that it is left alone.
 func (r *Resolver) tellForeign(xid string, err error) {
 	r.mu.Lock()
-	known := r.foreign[xid]
-	if len(r.foreign) < 10*scanLimit {
+	tell := !r.foreign[xid] && len(r.foreign) < scanLimit // more would only fill the log
+	if tell {
 		r.foreign[xid] = true
 	}
 	r.mu.Unlock()
-	if !known {
+	if tell {
 		r.cfg.Logger.Warn("leave undo rows of a transaction alone", "xid", xid, "err", err)
 	}
 }
+
+// leftoversOf are the queries for the first XIDs behind one, by dialect. What they
+// cost must not grow with the undo rows of one XID, nor with the XIDs behind the
+// limit: MySQL hops from XID to XID by itself, the others are made to.
+var leftoversOf = map[string]string{
+	"mysql":    fmt.Sprintf(firstXIDs, "", "SELECT DISTINCT xid FROM gtx_undo FORCE INDEX (gtx_undo_xid) WHERE xid > ? ORDER BY xid", scanLimit),
+	"postgres": fmt.Sprintf(firstXIDs, hop, "SELECT xid FROM hop WHERE xid IS NOT NULL", scanLimit),
+	"sqlite":   fmt.Sprintf(firstXIDs, hop, "SELECT xid FROM hop WHERE xid IS NOT NULL", scanLimit),
+}
+
+const (
+	hop = "WITH RECURSIVE hop (xid) AS (SELECT (SELECT MIN(xid) FROM gtx_undo WHERE xid > ?) UNION ALL" +
+		" SELECT (SELECT MIN(u.xid) FROM gtx_undo AS u WHERE u.xid > hop.xid) FROM hop WHERE hop.xid IS NOT NULL) "
+	firstXIDs = "%[1]sSELECT xid FROM (%[2]s LIMIT %[3]d) AS u UNION SELECT xid FROM" +
+		" (SELECT DISTINCT xid FROM gtx_branch WHERE xid > ? ORDER BY xid LIMIT %[3]d) AS b ORDER BY xid LIMIT %[3]d"
+)
 
 // leftovers gives the XIDs that are visible, at most scanLimit, those after the
 // last pass's first. A plain read: it sees committed headers only.
@@ -167,7 +191,7 @@ func (r *Resolver) leftovers(ctx context.Context) ([]string, error) {
 	r.mu.Lock()
 	after := r.cursor
 	r.mu.Unlock()
-	text := fmt.Sprintf("SELECT xid FROM gtx_branch WHERE xid > ? UNION SELECT xid FROM gtx_undo WHERE xid > ? ORDER BY xid LIMIT %d", scanLimit)
+	text := leftoversOf[r.cfg.Dialect.Name()]
 	lines, err := QueryDB(r.cfg.DB)(ctx, r.text(text), after, after)
 	if err == nil && len(lines) == 0 && after != "" {
 		after = ""

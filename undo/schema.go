@@ -5,7 +5,7 @@ package undo
 
 // The tables in each database. Dialects add their types:
 //
-//	gtx_resource(one, id)          one row: one = 1, id = the ResourceID
+//	gtx_resource(one, id, version) one row: one = 1, id = the ResourceID, version = SchemaVersion
 //	gtx_branch(xid, branch, mode, state, payload, created)   PRIMARY KEY (xid, branch)
 //	gtx_undo(tbl, keyh, xid, branch, seq, op, before_img, after_img, schema_fp)
 //	                               PRIMARY KEY (tbl, keyh), index on (xid)

@@ -25,6 +25,10 @@ type ShownRow struct {
 	Restored bool
 	// Dirty rows are neither: an operator has to decide.
 	Dirty bool
+	// Refused is why the database does not take the before image, as the last try of
+	// phase two has found: a constraint, such as a unique key whose values another row
+	// has now. Such a row need not be dirty.
+	Refused string
 	// Problem is why the row cannot be compared at all (its table was changed or
 	// dropped). Such a row is dirty.
 	Problem string
@@ -48,13 +52,20 @@ type ShownColumn struct {
 func (r *Resolver) Show(ctx context.Context, xid gtx.XID) ([]ShownRow, error) {
 	var out []ShownRow
 	err := r.inTx(ctx, true, false, func(t *localTx) error {
-		rows, err := t.undoRows(ctx, xid)
+		rows, err := t.undoRows(ctx, xid, 0)
+		if err != nil {
+			return err
+		}
+		refused, err := t.readMark(ctx, xid)
 		if err != nil {
 			return err
 		}
 		tables := map[string]*Table{}
 		for i := range rows {
 			shown := ShownRow{Row: rows[i]}
+			if refused.Refused && keyOf(&rows[i]) == (rowKey{refused.Table, refused.KeyHash}) {
+				shown.Refused = refused.Reason
+			}
 			table, err := t.table(ctx, tables, &rows[i])
 			var d *dirtyError
 			if errors.As(err, &d) {

@@ -12,18 +12,31 @@ import (
 	"github.com/globaltx/globaltx/gtx"
 )
 
-// dirtyError says which row is not what its XID left there. It matches
-// gtx.ErrDirty.
+// dirtyError says which row is not what its XID left there, or cannot be restored
+// any more. It matches gtx.ErrDirty.
 type dirtyError struct {
-	row    Row
-	reason string
+	row     Row
+	reason  string
+	refused bool // by a constraint
 }
 
 func (e *dirtyError) Error() string {
-	return fmt.Sprintf("undo row %s of table %s, held by %s: %s: %v", e.row.KeyHash, e.row.Table, e.row.XID, e.reason, gtx.ErrDirty)
+	text := fmt.Sprintf("undo row %s of table %s, held by %s: %s", e.row.KeyHash, e.row.Table, e.row.XID, e.reason)
+	if e.refused {
+		return text
+	}
+	return text + ": " + gtx.ErrDirty.Error()
 }
 
 func (e *dirtyError) Is(target error) bool { return target == gtx.ErrDirty }
+
+func dirty(row *Row, reason string) error { return &dirtyError{row: *row, reason: reason} }
+
+// blocked says which constraint refuses the before image of a row. Trying again at
+// once would not help; the scan goes on trying, at a slower pace.
+func blocked(row *Row, what string) error {
+	return &dirtyError{row: *row, reason: "the database refuses the row as it was: " + what, refused: true}
+}
 
 // stuckMark is the payload of a header in StateStuck, as JSON. It holds no value
 // of a row.
@@ -32,16 +45,18 @@ type stuckMark struct {
 	Table   string    `json:"table"`
 	KeyHash string    `json:"keyh"`
 	Reason  string    `json:"reason"`
+	Refused bool      `json:"refused,omitempty"` // by a constraint
 }
 
 // StuckTx is an aborted global transaction that waits for an operator: a row is
-// not what it left there (rule P8). The rows of it in this database stay as they
+// not what it left there, or cannot be written back (rule P8). The rows of it in this database stay as they
 // are and stay locked; those in other databases are undone.
 type StuckTx struct {
 	XID gtx.XID
 	// Since is when a resolver met the dirty row first, by its own clock.
 	Since time.Time
-	// Table and KeyHash name the dirty row that was met, there may be more: see Show.
+	// Table and KeyHash name the row that was met, there may be more: see Show. KeyHash
+	// is empty where a foreign key failed at COMMIT.
 	Table, KeyHash string
 	Reason         string
 }
@@ -55,20 +70,6 @@ type LeftTx struct {
 	Branches int
 	UndoRows int
 	Stuck    *StuckTx // nil when it is not stuck
-}
-
-// Stats of a Resolver.
-type Stats struct {
-	// Stuck counts the transactions that this Resolver has found stuck and not gone
-	// since.
-	Stuck int
-}
-
-// Stats tells what the Resolver knows without asking the database.
-func (r *Resolver) Stats() Stats {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return Stats{Stuck: len(r.stuck)}
 }
 
 // Stuck lists the transactions that wait for an operator, by XID.
@@ -157,15 +158,14 @@ func (r *Resolver) Left(ctx context.Context) ([]LeftTx, error) {
 func (r *Resolver) markStuck(ctx context.Context, d *dirtyError) {
 	xid, key := d.row.XID, rowKey{d.row.Table, d.row.KeyHash}
 	r.mu.Lock()
-	known, again := r.stuck[xid]
-	if !again {
-		r.stuck[xid] = rowKey{}
-	}
+	note := r.stuck[xid]
+	note.failed()
+	r.stuck[xid] = note
 	r.mu.Unlock()
-	if known == key {
+	if note.marked && note.row == key && note.reason == d.reason {
 		return
 	}
-	mark := stuckMark{Since: time.Now().UTC(), Table: d.row.Table, KeyHash: d.row.KeyHash, Reason: d.reason}
+	mark := stuckMark{Since: time.Now().UTC(), Table: d.row.Table, KeyHash: d.row.KeyHash, Reason: d.reason, Refused: d.refused}
 	fresh := false
 	err := r.inTx(ctx, false, true, func(t *localTx) (err error) {
 		fresh, err = t.mark(ctx, xid, mark)
@@ -176,8 +176,9 @@ func (r *Resolver) markStuck(ctx context.Context, d *dirtyError) {
 		return
 	}
 	r.mu.Lock()
-	if _, still := r.stuck[xid]; still {
-		r.stuck[xid] = key
+	if note, still := r.stuck[xid]; still {
+		note.marked, note.row, note.reason = true, key, d.reason
+		r.stuck[xid] = note
 	}
 	r.mu.Unlock()
 	if fresh {
@@ -221,6 +222,30 @@ func (t *localTx) mark(ctx context.Context, xid gtx.XID, m stuckMark) (fresh boo
 		}
 	}
 	return fresh, nil
+}
+
+// readMark gives the mark of a stuck XID, or none.
+func (t *localTx) readMark(ctx context.Context, xid gtx.XID) (m stuckMark, err error) {
+	lines, err := t.query(ctx, t.r.text("SELECT payload FROM gtx_branch WHERE xid = ? AND mode = ? AND state = ? ORDER BY branch LIMIT 1"),
+		xid.String(), ModeAT, StateStuck)
+	if err != nil {
+		return m, fmt.Errorf("read mark: %w", err)
+	}
+	for _, l := range lines {
+		if json.Unmarshal([]byte(l[0]), &m) != nil {
+			return stuckMark{}, nil // the next try of phase two writes it anew
+		}
+	}
+	return m, nil
+}
+
+// blockedRow gives the row that the mark names as refused by a constraint.
+func (t *localTx) blockedRow(ctx context.Context, xid gtx.XID) (rowKey, error) {
+	m, err := t.readMark(ctx, xid)
+	if err != nil || !m.Refused {
+		return rowKey{}, err
+	}
+	return rowKey{m.Table, m.KeyHash}, nil
 }
 
 // unstuck forgets an XID of which nothing is left.

@@ -294,7 +294,11 @@ func (v *visit) table(ctx context.Context, rel undo.Relation) (doctorTable, erro
 	if err != nil {
 		return doctorTable{}, fmt.Errorf("look at table %s: %w", rel.Name, err)
 	}
-	return newDoctorTable(rel, found...), nil
+	guard, err := guardFinding(ctx, v.d, v.q, rel.ID)
+	if err != nil {
+		return doctorTable{}, fmt.Errorf("look at guard of %s: %w", rel.Name, err)
+	}
+	return newDoctorTable(rel, append(found, guard...)...), nil
 }
 
 // refusal tells why a table is not protected, if err says so.

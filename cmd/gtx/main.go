@@ -40,10 +40,12 @@ var errUsage = errors.New("usage")
 func commands() []command {
 	return []command{
 		{name: "demo", summary: "move money between two databases, and prove that none is lost", run: runDemo},
+		{name: "bench", summary: "measure what global transactions cost in a database", run: runBench},
 		{name: "doctor", summary: "tell what will not work in a database, and change nothing", run: runDoctor},
 		{name: "ls", summary: "list the global transactions that have something left in a database", run: runLs},
 		{name: "show", summary: "show what a global transaction has changed, before and now", run: runShow},
 		{name: "resolve", summary: "end a global transaction that is stuck", run: runResolve},
+		{name: "guard", summary: "let a database refuse other writers on rows of a global transaction", run: runGuard},
 		{name: "migrate", summary: "make the tables of globaltx in a database", run: runMigrate},
 		{name: "version", summary: "print the version", run: runVersion},
 		{name: workerCommand, hidden: true, run: runWorker},

@@ -205,8 +205,12 @@ func (o *operator) announce(w io.Writer, op *undo.Operation, rows []undo.ShownRo
 	fmt.Fprintf(w, "%s %s in %s\n", op.Action, op.XID, o.show)
 	for _, r := range rows {
 		meant := op.Table == "" || op.Table == r.Table && (op.KeyHash == "" || op.KeyHash == r.KeyHash)
-		if r.Dirty && meant {
+		switch {
+		case !meant:
+		case r.Dirty:
 			fmt.Fprintf(w, "  dirty: %s key %s (%s)\n", clean(r.Table), clean(r.KeyHash), opName(r.Op))
+		case r.Refused != "" && op.Action == undo.KeepCurrent:
+			fmt.Fprintf(w, "  refused: %s key %s (%s)\n", clean(r.Table), clean(r.KeyHash), opName(r.Op))
 		}
 	}
 }

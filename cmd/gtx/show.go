@@ -137,6 +137,8 @@ func state(r *undo.ShownRow) string {
 		return "DIRTY: " + r.Problem
 	case r.Dirty:
 		return "DIRTY: now is neither what was before nor what the transaction left"
+	case r.Refused != "":
+		return "REFUSED: " + r.Refused
 	case r.Restored:
 		return "clean: now equals what was before"
 	default:

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/proxy"
 	"github.com/globaltx/globaltx/proxy/sqltext"
 	"github.com/globaltx/globaltx/undo"
@@ -41,21 +42,32 @@ func (Dialect) Capture(ctx context.Context, c driver.Conn, r *proxy.Capture) (*p
 	begin(p, r)
 	p.next()
 	p.add("SAVEPOINT ", ownSavepoint)
+	mark(p, r.XID)
 	f, err := compose(p, r)
 	if err != nil {
 		return nil, err
 	}
-	res, err := p.exec(ctx, c)
+	unmark(p)
+	a, err := p.run(ctx, c)
 	if err != nil {
+		unmarkFailed(ctx, c, err)
 		return nil, failed(ctx, c, r, err)
 	}
-	rows, ids := res.AllRowsAffected(), res.AllLastInsertIds()
-	if !f.agree(rows) {
-		return nil, fmt.Errorf("capture rows of %s: counts do not agree (statement %d, all %d)", r.Table.ID, rows[f.user], rows)
-	}
-	out := &proxy.Captured{RowsAffected: rows[f.user], LastInsertID: ids[f.user]}
-	if r.WantRows {
-		out.Rows = noRows{}
+	out := &proxy.Captured{}
+	switch {
+	case a.returned != nil: // the base driver knows no counts then
+		if n := int64(len(a.returned.rows)); a.counted != n && a.counted != notCounted {
+			err := fmt.Errorf("capture rows of %s: the statement gave %d rows, but %d were captured", r.Table.ID, n, a.counted)
+			if raced(r.Stmt) {
+				err = fmt.Errorf("%w: %w", err, gtx.ErrConflict)
+			}
+			return nil, err
+		}
+		out.Rows = a.returned
+	case !f.agree(a.rows):
+		return nil, fmt.Errorf("capture rows of %s: counts do not agree (statement %d, all %d)", r.Table.ID, a.rows[f.user], a.rows)
+	default:
+		out.RowsAffected, out.LastInsertID, out.Rows = a.rows[f.user], a.ids[f.user], noRows{}
 	}
 	return out, nil
 }
@@ -94,8 +106,8 @@ func refuse(r *proxy.Capture) error {
 	if len(r.Args) != want {
 		return unsupported("arguments", fmt.Sprintf("the statement has %d placeholders, but %d arguments were given", want, len(r.Args)), "")
 	}
-	if s.Returning != (sqltext.Span{}) {
-		return unsupported("returning", "RETURNING is not captured", "read the row with SELECT")
+	if returns(s) && s.Replace {
+		return unsupported("returning", "RETURNING of REPLACE does not tell how many rows were replaced", "read the rows with SELECT")
 	}
 	if s.Or == sqltext.OrIgnore && s.Kind != sqltext.Insert {
 		return unsupported("ignore", "IGNORE hides rows that were not written", "remove it and handle the error")
@@ -108,11 +120,14 @@ func refuse(r *proxy.Capture) error {
 			return unsupported("key-update", "the statement assigns the primary key column "+c.Name, "delete the row and insert it again")
 		}
 	}
-	var twice sqltext.Span
+	twice := ""
 	if s.Kind == sqltext.Update && !s.Multi && assignedKey(s.SetColumns, r.Table) != nil {
-		var err error
-		if twice, err = newKey(r); err != nil {
+		keys, err := newKeys(r)
+		if err != nil {
 			return err
+		}
+		for _, expr := range keys {
+			twice += " " + s.Slice(expr)
 		}
 	}
 	return checkFunctions(s, twice)
@@ -124,6 +139,10 @@ func begin(p *packet, r *proxy.Capture) {
 		p.next()
 		p.add(r.Begin)
 		p.n += strings.Count(r.Begin, ";")
+	} else {
+		p.next()
+		p.add(stillOpen)
+		p.n += strings.Count(stillOpen, ";")
 	}
 	if r.Header {
 		p.next()
@@ -212,9 +231,11 @@ func captured(p *packet, r *proxy.Capture, ref string) {
 	order(p, r.Stmt)
 }
 
-// exists is true for the rows that this statement has captured.
+// exists is true for the rows that this statement has captured, else NULL. A scalar
+// subquery is not turned into a join: with EXISTS the server may execute an UPDATE as
+// one of several tables, where an assignment sees the old values of others.
 func exists(r *proxy.Capture, ref string) string {
-	return "EXISTS (SELECT /*+ NO_SEMIJOIN() */ 1 FROM gtx_undo AS " + undoAlias + " FORCE INDEX (PRIMARY) WHERE " + undoAlias + ".tbl=" + tableLiteral(r.Table) +
+	return "(SELECT 1 FROM gtx_undo AS " + undoAlias + " FORCE INDEX (PRIMARY) WHERE " + undoAlias + ".tbl=" + tableLiteral(r.Table) +
 		" AND " + undoAlias + ".keyh=" + keyHash(ref, r.Table) + " AND " + mine(r) + ")"
 }
 
@@ -226,7 +247,7 @@ func update(p *packet, r *proxy.Capture) form {
 	taken := capture(p, r, undo.Update, image(ref, t), "NULL", ref, from)
 	condition(p, s)
 	order(p, s)
-	p.add(" FOR UPDATE", takeOver(r, undo.Update, digest(image(ref, t)), false))
+	p.add(" FOR UPDATE", takeOver(r, undo.Update, false))
 
 	user := p.next()
 	p.user(sqltext.Span{Start: s.Span.Start, End: s.Set.End})
@@ -253,15 +274,33 @@ func remove(p *packet, r *proxy.Capture) form {
 	taken := capture(p, r, undo.Delete, image(ref, t), "NULL", ref, from)
 	condition(p, s)
 	order(p, s)
-	p.add(" FOR UPDATE", takeOver(r, undo.Delete, digest(image(ref, t)), false))
+	p.add(" FOR UPDATE", takeOver(r, undo.Delete, false))
 
 	user := p.next()
 	to := s.Target()
 	p.user(sqltext.Span{Start: s.Span.Start, End: max(to.NameSpan.End, to.AliasSpan.End, to.Partition.End, to.IndexHint.End)})
 	captured(p, r, ref)
+	returning(p, r)
+	if returns(s) {
+		countReturned(p, r, "")
+	}
 	return form{user: user, agree: func(rows []int64) bool {
 		return rows[taken] >= rows[user] && rows[taken] <= 2*rows[user]
 	}}
+}
+
+// returning adds RETURNING, if the user's statement has it.
+func returning(p *packet, r *proxy.Capture) {
+	if returns(r.Stmt) {
+		p.add("\nRETURNING ")
+		p.user(r.Stmt.Returning)
+	}
+}
+
+// countReturned counts the undo rows that account for the rows which RETURNING gives.
+func countReturned(p *packet, r *proxy.Capture, and string) {
+	p.next()
+	p.add("SET @gtx_got=(SELECT COUNT(*) FROM gtx_undo AS ", undoAlias, " FORCE INDEX (gtx_undo_xid) WHERE ", mine(r), and, ")")
 }
 
 // noRows is what a statement without rows gives to Query.
@@ -294,11 +333,15 @@ var _ driver.Rows = noRows{}
 //
 // again lets the statement meet an undo row of its own, which says nothing about
 // what the row was before the statement.
-func takeOver(r *proxy.Capture, op undo.Op, now string, again bool) string {
-	left, becomes, after := "gtx_undo.after_img<=>"+now, "gtx_undo.op", "NULL"
+//
+// The row is not read a second time here: an expression of this clause reaches
+// its columns indirectly, and MySQL then takes UNIX_TIMESTAMP through the
+// session's time zone, where an hour can be there twice.
+func takeOver(r *proxy.Capture, op undo.Op, again bool) string {
+	left, becomes, after := "gtx_undo.after_img<=>"+digest("VALUES(before_img)"), "gtx_undo.op", "NULL"
 	switch op {
 	case undo.Insert:
-		left, after = "gtx_undo.after_img IS NULL", now
+		left, after = "gtx_undo.after_img IS NULL", "VALUES(after_img)"
 		becomes = "IF(gtx_undo.op='D','U',IF(gtx_undo.op='d','u',gtx_undo.op))"
 	case undo.Delete:
 		becomes = "IF(gtx_undo.op='I','I','D')"

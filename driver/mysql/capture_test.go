@@ -128,7 +128,7 @@ func TestRefused(t *testing.T) {
 			code, text string
 			args       []any
 		}{
-			{"key-update", "UPDATE a SET ID = 2, v = 1 WHERE id = 1", nil},
+			{"key-update", "UPDATE a SET v = 1, ID = v WHERE id = 1", nil},
 			{"volatile", "UPDATE a SET v = 1 WHERE RAND() < 2", nil},
 			{"volatile", "DELETE FROM a WHERE v = SLEEP(0)", nil},
 			{"volatile", "UPDATE a SET v = stored(1)", nil},

@@ -12,7 +12,8 @@ import (
 // table order: JSON null for NULL, and for every other value an ASCII text that
 // says it exactly, whatever the session's settings:
 //
-//	integers, DECIMAL, DOUBLE, DATE, DATETIME, TIME, YEAR, UUID, INET   the text form
+//	integers, DECIMAL, DOUBLE, DATE, DATETIME, TIME, YEAR, UUID, INET   the text form,
+//	                      without the zeros of ZEROFILL
 //	FLOAT                 the text form of the DOUBLE of the same value
 //	TIMESTAMP             seconds since 1970, with the fraction
 //	BIT, ENUM, SET        the number
@@ -43,6 +44,9 @@ func encodeValue(v string, c *undo.Column) string {
 		return "HEX(" + v + ")"
 	case kJSON:
 		return "IF(" + v + " IS NULL,NULL,JSON_OBJECT('j'," + v + "))"
+	}
+	if strings.Contains(c.Type, "zerofill") { // a new value has no zeros before it is stored
+		v += "+0"
 	}
 	return "CAST(" + v + " AS CHAR)"
 }

@@ -37,6 +37,9 @@ func (Dialect) Placeholder(int) string { return "?" }
 // LazyBegin is true: a packet carries several statements.
 func (Dialect) LazyBegin() bool { return true }
 
+// Commit first makes sure that there is something to commit.
+func (Dialect) Commit() string { return stillOpen + "; COMMIT" }
+
 // Begin gives at most two statements, separated by a semicolon.
 func (Dialect) Begin(opts driver.TxOptions) (string, error) {
 	const (
@@ -68,19 +71,20 @@ func (Dialect) Begin(opts driver.TxOptions) (string, error) {
 // between, and a mode that accepts whatever a row can hold (zero and impossible
 // dates, an auto_increment of 0, the error value of ENUM). The mode is not
 // strict, so a restored row must be compared with its image (IsBefore). Lock
-// waits are bounded (rule P7).
+// waits are bounded (rule P7). Guards let the connection write.
 func (Dialect) Session() []string {
 	return []string{
 		"SET NAMES utf8mb4",
 		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE", // rules T6, A2
 		"SET SESSION time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO', " +
 			"sql_safe_updates = 0, innodb_lock_wait_timeout = 10",
+		guardAll,
 	}
 }
 
 // Inspect reads the modes of the session in one round trip.
 func (Dialect) Inspect(ctx context.Context, c driver.Conn) (sqltext.Dialect, sqltext.Mode, error) {
-	row, err := firstRow(ctx, c, "SELECT @@version, @@sql_mode, @@character_set_client, @@character_set_connection")
+	row, err := firstRow(ctx, c, "SELECT @@version, @@sql_mode, @@character_set_client, @@character_set_connection, @@character_set_results")
 	if err != nil {
 		return 0, sqltext.Mode{}, fmt.Errorf("inspect session: %w", err)
 	}
@@ -103,9 +107,9 @@ func (Dialect) Inspect(ctx context.Context, c driver.Conn) (sqltext.Dialect, sql
 			Code: "sql-mode", Reason: "sql_mode holds ORACLE or PAD_CHAR_TO_FULL_LENGTH, so texts or values read differently",
 			Hint: "remove it from sql_mode",
 		}
-	case !utf8(row[2]) || !utf8(row[3]):
+	case !utf8(row[2]) || !utf8(row[3]) || !utf8(row[4]) && row[4] != "": // NULL: results come as they are
 		return 0, sqltext.Mode{}, &gtx.UnsupportedError{
-			Code: "charset", Reason: fmt.Sprintf("the connection speaks %s and %s", row[2], row[3]),
+			Code: "charset", Reason: fmt.Sprintf("the connection speaks %s, %s and %s", row[2], row[3], row[4]),
 			Hint: "use utf8mb4",
 		}
 	}

@@ -33,6 +33,8 @@ type database struct {
 	cfg *base.Config
 	db  *sql.DB // as register.go opens the user's
 	two *sql.DB // as register.go opens the resolver's
+	// stale are tables as the wrapper remembers them.
+	stale map[string]*undo.Table
 }
 
 func setup(t *testing.T, dsn string) *database {
@@ -173,8 +175,11 @@ func (b *branch) run(text string, args ...any) (out *proxy.Captured, err error) 
 			if id, err = dialect.Resolve(ctx, query(c), target.Name); err != nil {
 				return nil
 			}
-			var table *undo.Table
-			if table, err = dialect.Table(ctx, query(c), id); err != nil {
+			table := b.d.stale[id]
+			if table == nil {
+				table, err = dialect.Table(ctx, query(c), id)
+			}
+			if err != nil {
 				return nil
 			}
 			r.Tables = append(r.Tables, table)
@@ -284,8 +289,9 @@ func (d *database) abortOnce(xid gtx.XID, last []string) (blocked string, err er
 	slices.SortStableFunc(rows, func(a, b *undo.Row) int {
 		return slices.Index(last, a.Table+a.KeyHash) - slices.Index(last, b.Table+b.KeyHash)
 	})
+	tables := map[string]*undo.Table{}
 	for _, r := range rows {
-		if err := restore(d, tx, r); err != nil {
+		if err := restore(d, tx, tables, r); err != nil {
 			return r.Table + r.KeyHash, err
 		}
 		if _, err := tx.ExecContext(ctx, "DELETE FROM gtx_undo WHERE tbl=? AND keyh=? AND xid=?", r.Table, r.KeyHash, xid.String()); err != nil {
@@ -298,7 +304,7 @@ func (d *database) abortOnce(xid gtx.XID, last []string) (blocked string, err er
 	return "", tx.Commit()
 }
 
-func restore(d *database, tx *sql.Tx, r *undo.Row) error {
+func restore(d *database, tx *sql.Tx, tables map[string]*undo.Table, r *undo.Row) error {
 	d.Helper()
 	ctx, dialect := d.Context(), Dialect{}
 	var table *undo.Table
@@ -325,9 +331,16 @@ func restore(d *database, tx *sql.Tx, r *undo.Row) error {
 		}
 		return out, rows.Err()
 	}
-	table, err := dialect.Table(ctx, q, r.Table)
-	if err != nil {
-		d.Fatal(err)
+	if tables[r.Table] == nil {
+		table, err := dialect.Table(ctx, q, r.Table)
+		if err != nil {
+			return err
+		}
+		tables[r.Table] = table
+	}
+	table = tables[r.Table]
+	if table.Fingerprint != r.Fingerprint {
+		return errFingerprint
 	}
 	for _, s := range dialect.Lock(table, r) {
 		if _, err := q(ctx, s.Text, s.Args...); err != nil {
@@ -358,6 +371,9 @@ func restore(d *database, tx *sql.Tx, r *undo.Row) error {
 	}
 	return nil
 }
+
+// errFingerprint is what makes a transaction stuck: the table has changed.
+var errFingerprint = errors.New("the table has changed")
 
 func undoRows(d *database, tx *sql.Tx, xid gtx.XID) (out []*undo.Row) {
 	d.Helper()

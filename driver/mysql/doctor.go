@@ -54,7 +54,7 @@ func (d Dialect) Diagnose(ctx context.Context, q undo.Query) ([]undo.Finding, er
 	if len(schema) != 1 || schema[0][0] == "" {
 		return append(out, undo.Finding{Name: "database", Level: undo.Fail, Reason: "no database is selected", Hint: "name it in the DSN"}), nil
 	}
-	if out, err = d.visible(ctx, q, out, schema[0][0], vars); err != nil {
+	if out, err = d.visible(ctx, q, out, schema[0][0]); err != nil {
 		return nil, err
 	}
 	own, err := d.own(ctx, q)
@@ -108,72 +108,16 @@ func lockWait(seconds string) undo.Finding {
 
 // visible fails where the catalogue hides triggers from this user: what is not
 // seen is not refused, so no table is known to be protected.
-func (Dialect) visible(ctx context.Context, q undo.Query, out []undo.Finding, schema string, vars map[string]string) ([]undo.Finding, error) {
-	grants := "SHOW GRANTS"
-	if !strings.Contains(vars["version"], "MariaDB") {
-		roles, err := q(ctx, "SELECT CURRENT_ROLE()")
-		if err != nil {
-			return nil, fmt.Errorf("read current role: %w", err)
-		}
-		if len(roles) == 1 && roles[0][0] != "" && roles[0][0] != "NONE" {
-			grants += " FOR CURRENT_USER() USING " + roles[0][0]
-		}
-	}
-	rows, err := q(ctx, grants)
-	if err != nil {
-		return nil, fmt.Errorf("read grants: %w", err)
-	}
-	for _, r := range rows {
-		if seesTriggers(r[0], schema) {
-			return out, nil
-		}
+func (Dialect) visible(ctx context.Context, q undo.Query, out []undo.Finding, schema string) ([]undo.Finding, error) {
+	sees, err := seesAll(ctx, q, schema)
+	if err != nil || sees {
+		return out, err
 	}
 	return append(out, undo.Finding{
 		Name: "triggers", Level: undo.Fail, Value: "hidden",
-		Reason: "this user lacks TRIGGER on the database, so neither it nor the driver sees triggers, whose writes are not captured",
-		Hint:   "GRANT TRIGGER, or make sure with another user that there are none",
+		Reason: "this user lacks TRIGGER on the database, so triggers and foreign keys can be hidden from it: the driver refuses all tables",
+		Hint:   "GRANT TRIGGER ON " + ident(schema) + ".* TO the user",
 	}), nil
-}
-
-// seesTriggers reads one line of SHOW GRANTS. A grant on one table is not enough.
-func seesTriggers(grant, schema string) bool {
-	list, rest, ok := strings.Cut(grant, " ON ")
-	what, ok2 := strings.CutPrefix(list, "GRANT ")
-	on, _, ok3 := strings.Cut(rest, " TO ")
-	if !ok || !ok2 || !ok3 {
-		return false
-	}
-	privileges := strings.Split(what, ", ")
-	if !slices.Contains(privileges, "TRIGGER") && !slices.Contains(privileges, "ALL PRIVILEGES") {
-		return false
-	}
-	pattern, ok := strings.CutSuffix(on, ".*")
-	if !ok {
-		return false
-	}
-	pattern = strings.ReplaceAll(strings.Trim(pattern, "`"), "``", "`")
-	return pattern == "*" || like(pattern, schema)
-}
-
-// like matches the database of a grant: _ and % are wild unless a backslash
-// stands in front.
-func like(pattern, name string) bool {
-	if pattern == "" {
-		return name == ""
-	}
-	switch c := pattern[0]; {
-	case c == '%':
-		for i := 0; i <= len(name); i++ {
-			if like(pattern[1:], name[i:]) {
-				return true
-			}
-		}
-		return false
-	case c == '\\' && len(pattern) > 1:
-		return name != "" && name[0] == pattern[1] && like(pattern[2:], name[1:])
-	default:
-		return name != "" && (c == '_' || c == name[0]) && like(pattern[1:], name[1:])
-	}
 }
 
 // own looks at the tables of this module.

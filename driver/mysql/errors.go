@@ -28,17 +28,26 @@ const (
 	errNetReadTimeout  = 1159
 	errNetWrite        = 1160
 	errNetWriteTimeout = 1161
+	errNotNull         = 1048
+	errNoParent        = 1216
+	errHasChild        = 1217
 	errNoSavepoint     = 1305
 	errLockTimeout     = 1205
 	errDeadlock        = 1213
 	errSpecificAccess  = 1227
-	errSubqueryRows    = 1242
 	errTruncated       = 1292
 	errWrongValue      = 1366
 	errDuplicateName   = 1586
+	errUnknownLocale   = 1649
 	errCheckread       = 1020 // MariaDB with innodb_snapshot_isolation
 	errKilled          = 1927 // MariaDB: connection was killed
 	errNoWait          = 3572
+	errRowHasChild     = 1451
+	errRowNoParent     = 1452
+	errForeignDup      = 1761
+	errForeignDupChild = 1762
+	errCheck           = 3819 // MySQL
+	errConstraint      = 4025 // MariaDB
 	errIdle            = 4031 // MySQL: disconnected because of inactivity
 )
 
@@ -51,6 +60,9 @@ func (Dialect) Classify(err error) undo.ErrorClass {
 	}
 	var my *mysql.MySQLError
 	if errors.As(err, &my) {
+		if isHeld(my) {
+			return undo.Conflict
+		}
 		return classOf(my.Number)
 	}
 	var op net.Error
@@ -74,6 +86,8 @@ func classOf(number uint16) undo.ErrorClass {
 		return undo.NoTable
 	case errTableAccess, errColumnAccess, errAccessDenied, errSpecificAccess:
 		return undo.Denied
+	case errNotNull, errNoParent, errHasChild, errRowHasChild, errRowNoParent, errForeignDup, errForeignDupChild, errCheck, errConstraint:
+		return undo.Blocked
 	case errServerShutdown, errNetRead, errNetReadTimeout, errNetWrite, errNetWriteTimeout, errKilled, errIdle:
 		return undo.Lost
 	}
@@ -92,6 +106,9 @@ const (
 	alarmHeld  = "held:" // with the XID of the holder behind it
 	alarmDirty = "dirty"
 	alarmStray = "stray:" // the statement met a row without an image
+	alarmCount = "count"  // of the undo rows
+	alarmNoKey = "nokey"  // a query gives no key
+	alarmTime  = "time"   // a query gives a time that the session's time zone cannot say
 )
 
 // explain turns an error of the packet of r into what Capture promises. Any other
@@ -105,6 +122,8 @@ func explain(err error, r *packetError) error {
 		}
 	case !errors.As(err, &my):
 		return err
+	case rolledBack(err):
+		return fmt.Errorf("the server has rolled the local transaction back: %w (%w)", gtx.ErrConflict, err)
 	case my.Number == errWrongValue:
 		if _, holder, ok := strings.Cut(my.Message, alarm(r.branch, alarmHeld)); ok {
 			holder, _, _ = strings.Cut(holder, "'")
@@ -119,20 +138,32 @@ func explain(err error, r *packetError) error {
 		}
 	case my.Number == errTruncated && strings.Contains(my.Message, alarm(r.branch, alarmStray)):
 		return fmt.Errorf("the statement met a row of %s that was not there before it, or that it had inserted itself: %w", r.table, gtx.ErrConflict)
-	case my.Number == errSubqueryRows && r.counted && r.raced:
-		return fmt.Errorf("what the statement did to %s is not what was captured, by the counts: %w (%w)", r.table, gtx.ErrConflict, err)
-	case my.Number == errSubqueryRows && r.counted:
-		return fmt.Errorf("what the statement did to %s is not what was captured, by the counts: %w", r.table, err)
+	case my.Number == errUnknownLocale:
+		return refusedBy(err, my.Message, r)
 	case classOf(my.Number) == undo.Conflict:
 		return fmt.Errorf("%w: %w", gtx.ErrConflict, err)
 	}
 	return err
 }
 
+// refusedBy explains an error that refuseIf has made.
+func refusedBy(err error, message string, r *packetError) error {
+	switch {
+	case strings.Contains(message, alarm(r.branch, alarmCount)) && r.raced:
+		return fmt.Errorf("what the statement did to %s is not what was captured, by the counts: %w", r.table, gtx.ErrConflict)
+	case strings.Contains(message, alarm(r.branch, alarmCount)):
+		return fmt.Errorf("what the statement did to %s is not what was captured, by the counts", r.table)
+	case strings.Contains(message, alarm(r.branch, alarmNoKey)):
+		return fmt.Errorf("the query gives a row for %s with NULL, or 0 for auto_increment, as key, so the new row could not be found", r.table)
+	case strings.Contains(message, alarm(r.branch, alarmTime)):
+		return fmt.Errorf("the query gives a TIMESTAMP for %s in the hour that the session's time zone repeats, which would be stored as another", r.table)
+	}
+	return err
+}
+
 // packetError says whose packet failed.
 type packetError struct {
-	branch  gtx.BranchID
-	table   string
-	counted bool // the packet ends with a count
-	raced   bool // a writer beside it can make the count fail
+	branch gtx.BranchID
+	table  string
+	raced  bool // a writer beside it can make the count fail
 }

@@ -58,7 +58,7 @@ all and any as between by by case distinct div else from like limit on or over p
 // fickle functions give another answer each time, or depend on the statement
 // before. They may stand in what is assigned, which is evaluated once.
 var fickle = words(`
-rand uuid uuid_v4 uuid_v7 uuid_short sys_guid sysdate random_bytes last_insert_id found_rows row_count
+rand uuid uuid_v4 uuid_v7 uuid_short sys_guid sysdate random_bytes last_insert_id
 encrypt password old_password gen_random_uuid`)
 
 func words(list string) map[string]bool {
@@ -71,8 +71,8 @@ func words(list string) map[string]bool {
 
 // checkFunctions refuses what could write unseen, and in the condition and also,
 // which are evaluated twice, what gives two answers.
-func checkFunctions(s *sqltext.Statement, also sqltext.Span) error {
-	twice := s.Slice(s.With) + " " + s.Slice(s.From) + " " + s.Slice(s.Where) + " " + s.Slice(also)
+func checkFunctions(s *sqltext.Statement, also string) error {
+	twice := s.Slice(s.With) + " " + s.Slice(s.From) + " " + s.Slice(s.Where) + " " + also
 	for _, f := range s.Functions {
 		inWhere := calledIn(twice, f)
 		switch {
@@ -81,6 +81,8 @@ func checkFunctions(s *sqltext.Statement, also sqltext.Span) error {
 				return unsupported("volatile", "the condition reads the variable "+f, "compute the value in the program")
 			}
 		case steady[f] && !qualified(s.Text, f):
+		case f == "row_count" || f == "found_rows":
+			return unsupported("volatile", f+"() tells of the statement before, which the capture's own stand behind", "ask for it in a statement of its own, outside")
 		case fickle[f] && !qualified(s.Text, f):
 			// The last insert id is the same all along, unless it is set.
 			if inWhere && f != "last_insert_id" {

@@ -47,6 +47,8 @@ func TestModifyForms(t *testing.T) {
 		{text: "WITH c AS (SELECT MIN(n) AS n FROM p) UPDATE `order` SET n = n + 5 WHERE n > (SELECT n FROM c) ORDER BY n LIMIT 2", only: "mysql", before: touched},
 		{text: "WITH c (x) AS (SELECT ?), e AS (SELECT x + 1 AS y FROM c) UPDATE `order` AS o SET o.n = (SELECT y FROM e) WHERE id IN (SELECT x FROM c)", args: []any{2}, only: "mysql"},
 		{text: "WITH c (x) AS (SELECT ?) DELETE FROM `order` WHERE id IN (SELECT x FROM c) OR id = ?", args: []any{2, 3}, only: "mysql"},
+		{text: "UPDATE `order` SET n = n + 100, part = n, id = id WHERE n > 2"}, // the index in use changes, and the second sees the first
+		{text: "UPDATE `order` SET n = n + 100, part = n WHERE n > 2 AND id IN (SELECT id FROM p)"},
 		{text: "/* first */ UPDATE `order` SET n = 9 WHERE id = ? /* last ? */ ; ", args: []any{3}},
 	})
 }

@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/globaltx/globaltx/proxy"
@@ -21,30 +22,45 @@ func assignedKey(set []sqltext.Column, t *undo.Table) *undo.Column {
 	return nil
 }
 
-// newKey gives the expression that an UPDATE of the primary key assigns. It is
-// evaluated twice, on the row before the change, so nothing else may be assigned.
-func newKey(r *proxy.Capture) (sqltext.Span, error) {
-	s, c := r.Stmt, assignedKey(r.Stmt.SetColumns, r.Table)
+// newKeys gives the expressions that an UPDATE assigns to columns of the primary
+// key, by their indexes in Table.Columns. They are evaluated twice, first on the row
+// as it was; the server shows them what was assigned before them.
+func newKeys(r *proxy.Capture) (map[int]sqltext.Span, error) {
+	s, t := r.Stmt, r.Table
 	refusal := func(why string) error {
-		return unsupported("key-update", "the statement assigns the primary key column "+c.Name+" "+why, "assign it in a statement of its own, or delete the row and insert it again")
+		return unsupported("key-update", "the statement assigns the primary key column "+assignedKey(s.SetColumns, t).Name+" "+why,
+			"assign it in a statement of its own, or delete the row and insert it again")
 	}
-	if len(s.SetColumns) != 1 {
-		return sqltext.Span{}, refusal("and other columns")
+	all := assignments(s)
+	if all == nil {
+		return nil, refusal("in a form that is not understood: without comments and backslashes it is")
 	}
-	switch b := baseType(c); b {
-	case "tinyint", "smallint", "mediumint", "int", "bigint", "char", "varchar":
-	default:
-		return sqltext.Span{}, refusal("of the type " + b)
+	keys := map[int]sqltext.Span{}
+	for i, a := range all {
+		col := index(t, a.column.Name)
+		if col < 0 || !isKey(t, col) {
+			continue
+		}
+		switch b := baseType(&t.Columns[col]); b {
+		case "tinyint", "smallint", "mediumint", "int", "bigint", "char", "varchar":
+		default:
+			return nil, refusal("of the type " + b)
+		}
+		text := s.Slice(a.expr)
+		if strings.EqualFold(strings.TrimSpace(text), "default") {
+			return nil, refusal("with DEFAULT")
+		}
+		for _, before := range all[:i] {
+			if mentions(text, before.column.Name) {
+				return nil, refusal("from the column " + before.column.Name + ", which it assigns before")
+			}
+		}
+		if _, twice := keys[col]; twice {
+			return nil, refusal("twice")
+		}
+		keys[col] = a.expr
 	}
-	name, _, _ := strings.Cut(s.Slice(s.Set), "=")
-	if strings.ContainsAny(name, "/#-'") {
-		return sqltext.Span{}, refusal("behind a comment")
-	}
-	from := s.Set.Start + len(name) + 1
-	if strings.Count(name, "`")%2 != 0 || strings.Count(name, `"`)%2 != 0 || from >= s.Set.End {
-		return sqltext.Span{}, refusal("in a form that is not understood")
-	}
-	return sqltext.Span{Start: from, End: s.Set.End}, nil
+	return keys, nil
 }
 
 // move gives the form of an UPDATE that changes keys: the row leaves its old key,
@@ -58,7 +74,7 @@ func newKey(r *proxy.Capture) (sqltext.Span, error) {
 //	count: as many rows at new keys as were captured, none at an old one
 func move(p *packet, r *proxy.Capture) (form, error) {
 	s, t := r.Stmt, r.Table
-	expr, err := newKey(r)
+	keys, err := newKeys(r)
 	if err != nil {
 		return form{}, err
 	}
@@ -66,12 +82,12 @@ func move(p *packet, r *proxy.Capture) (form, error) {
 	capture(p, r, undo.Delete, image(ref, t), "NULL", ref, from)
 	condition(p, s)
 	order(p, s)
-	p.add(" FOR UPDATE", takeOver(r, undo.Delete, digest(image(ref, t)), false))
+	p.add(" FOR UPDATE", takeOver(r, undo.Delete, false))
 
 	p.next()
 	p.add("SET @gtx_was=(SELECT COUNT(*) FROM gtx_undo AS ", undoAlias, " FORCE INDEX (gtx_undo_xid) WHERE ", mine(r), ")")
 
-	arrive(p, r, expr, from, ref)
+	arrive(p, r, keys, from, ref)
 
 	user := p.next()
 	p.user(sqltext.Span{Start: s.Span.Start, End: s.Set.End})
@@ -86,22 +102,23 @@ func move(p *packet, r *proxy.Capture) (form, error) {
 // arrive adds the undo rows for the new keys. Where the undo row of an own row says
 // that the new key is taken, it stays as it is: the server says so, too, or the
 // count does not agree.
-func arrive(p *packet, r *proxy.Capture, expr sqltext.Span, from, ref string) {
+func arrive(p *packet, r *proxy.Capture, keys map[int]sqltext.Span, from, ref string) {
 	t := r.Table
-	moved := assignedKey(r.Stmt.SetColumns, t)
-	const hole = "\x00"
+	const hole = "\x00" // on both sides of the index of a key column
 	value := func(c *undo.Column) string {
-		if c == moved {
-			return asKey(c, "("+hole+"\n)", false)
+		col := index(t, c.Name)
+		if _, moved := keys[col]; moved {
+			return asKey(c, "("+hole+strconv.Itoa(col)+hole+"\n)", false)
 		}
 		return column(ref, c)
 	}
 	add := func(text string) {
 		for i, part := range strings.Split(text, hole) {
-			if i > 0 {
-				p.user(expr)
+			if i%2 == 0 {
+				p.add(part)
+				continue
 			}
-			p.add(part)
+			p.user(keys[atoi(part)])
 		}
 	}
 	p.next()

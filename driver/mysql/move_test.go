@@ -44,6 +44,13 @@ func TestMove(t *testing.T) {
 		{text: "UPDATE `order` SET n = n + 10 /* end */ -- x"},
 		{text: "UPDATE `order` SET k = CONCAT(k, ?) WHERE k <> ?", args: []any{"日", "b"}},
 		{text: "UPDATE `order` SET k = 'A' WHERE k = 'a'"},
+		{text: "UPDATE a SET v = 7, id = 9 WHERE id = 1"},
+		{text: "UPDATE a SET a.`id` = id + ?, v = id * ?, u = NULL WHERE v > ?", args: []any{100, 2, 1}, before: touched},
+		{text: "UPDATE a SET v = v + 1, id = IF(id IN (1, 2), id + 50, id + 60) ORDER BY id LIMIT 3"},
+		{text: "UPDATE a SET id = id, v = 99"},
+		{text: "UPDATE `order` SET k = CONCAT(k, ',=', ?), v = v + 1, n = n + ? WHERE k <> ?", args: []any{"日", 7, "b"}},
+		{text: "UPDATE `order` SET n = 9, v = 2, k = 'q' WHERE k = 'a'", before: "UPDATE `order` SET v = v + 5"},
+		{text: "UPDATE a SET v = 5, id = 3 WHERE id = 1", before: "DELETE FROM a WHERE id = 3"},
 	})
 }
 
@@ -54,7 +61,10 @@ func TestMoveFails(t *testing.T) {
 		d.exec("INSERT INTO a VALUES (1,1),(2,2),(3,3),(4,4)")
 		want := d.checksum("a")
 		for text, code := range map[string]string{
-			"UPDATE a SET id = 5, v = 2":       "key-update",
+			"UPDATE a SET v = 2, id = v":       "key-update",
+			"UPDATE a SET id = 5, id = 6":      "key-update",
+			"UPDATE a SET v = '\\'', id = 5":   "key-update",
+			"UPDATE a SET id = DEFAULT":        "key-update",
 			"UPDATE a SET id /* = */ = 5":      "key-update",
 			"UPDATE day SET id = '2020-01-01'": "key-update",
 			"UPDATE a SET id = UUID_SHORT()":   "volatile",

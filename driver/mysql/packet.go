@@ -58,10 +58,9 @@ func (p *packet) exec(ctx context.Context, c driver.Conn) (mysql.Result, error) 
 	if !ok {
 		return nil, fmt.Errorf("execute through %T: not a driver.ExecerContext", c)
 	}
-	text := p.text.String()
-	if len(p.args) > 0 && !slices.Equal(p.markers, driverMarkers(text, false)) && !slices.Equal(p.markers, driverMarkers(text, true)) {
-		return nil, unsupported("placeholder", "the driver would find other question marks in the text than the server means",
-			"move comments and literals with quotes or question marks out of the text")
+	text, err := p.sendable()
+	if err != nil {
+		return nil, err
 	}
 	res, err := e.ExecContext(ctx, text, p.args)
 	if err != nil {
@@ -75,6 +74,16 @@ func (p *packet) exec(ctx context.Context, c driver.Conn) (mysql.Result, error) 
 		return nil, fmt.Errorf("read results: %d statements answered, %d were sent", got, p.n)
 	}
 	return r, nil
+}
+
+// sendable gives the text, in which go-sql-driver must find the same question marks.
+func (p *packet) sendable() (string, error) {
+	text := p.text.String()
+	if len(p.args) > 0 && !slices.Equal(p.markers, driverMarkers(text, false)) && !slices.Equal(p.markers, driverMarkers(text, true)) {
+		return "", unsupported("placeholder", "the driver would find other question marks in the text than the server means",
+			"move comments and literals with quotes or question marks out of the text")
+	}
+	return text, nil
 }
 
 // driverMarkers finds the question marks that go-sql-driver's interpolation

@@ -10,7 +10,7 @@ import (
 
 // race runs text n times in branches that next begins, each beside a foreign
 // writer that sends at most per statements, and gives how many of those ran. A
-// branch that meets a conflict is rolled back and not repeated. saw, if not nil,
+// branch that meets a conflict or a key that is there is rolled back and not repeated. saw, if not nil,
 // gets the affected rows of every foreign statement that ran.
 func race(d *database, n, per int, write func(i int) (string, []any), saw func(i int, affected int64), next func() *branch, text string, args ...any) (foreign int) {
 	d.Helper()
@@ -48,7 +48,7 @@ func race(d *database, n, per int, write func(i int) (string, []any), saw func(i
 		switch {
 		case err == nil:
 			b.commit()
-		case errors.Is(err, gtx.ErrConflict):
+		case errors.Is(err, gtx.ErrConflict), gaveWay(err):
 			b.rollback()
 		default:
 			d.Errorf("%s: %v", text, err)

@@ -8,6 +8,7 @@
 // DSNs are those of go-sql-driver/mysql. Parameters that begin with gtx_ stay
 // here:
 //
+//	gtx_guard          on: writes outside global transactions respect their locks, default off
 //	gtx_lock_wait      how long a statement waits for another global transaction's row, default 5s
 //	gtx_scan_interval  how often leftovers are looked for, default 2s
 //

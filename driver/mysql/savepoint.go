@@ -19,6 +19,17 @@ import (
 // takes it along when it is rolled back to.
 const ownSavepoint = "gtx_s"
 
+// stillOpen fails where no local transaction is open: there a savepoint ends with
+// its statement. The server rolls back by itself, after a deadlock or, as it may be
+// configured, a lock wait timeout; what came next would commit by itself.
+const stillOpen = "SAVEPOINT gtx_c; RELEASE SAVEPOINT gtx_c"
+
+// rolledBack tells that stillOpen has failed.
+func rolledBack(err error) bool {
+	var my *mysql.MySQLError
+	return errors.As(err, &my) && my.Number == errNoSavepoint && strings.Contains(my.Message, "gtx_c")
+}
+
 // savepoint runs SAVEPOINT, ROLLBACK TO and RELEASE. The undo rows follow without
 // more, being rows of the same database, and the header stays, being older than
 // every savepoint (rule T1).
@@ -37,7 +48,7 @@ func savepoint(ctx context.Context, c driver.Conn, r *proxy.Capture) (*proxy.Cap
 	if err != nil {
 		var my *mysql.MySQLError
 		// It is the last statement of the packet, and no other can fail like this.
-		if r.Kept = errors.As(err, &my) && my.Number == errNoSavepoint; r.Kept {
+		if r.Kept = errors.As(err, &my) && my.Number == errNoSavepoint && !rolledBack(err); r.Kept {
 			r.Wrote = r.Header
 			return nil, err
 		}
@@ -50,6 +61,11 @@ func savepoint(ctx context.Context, c driver.Conn, r *proxy.Capture) (*proxy.Cap
 	return out, nil
 }
 
+// raced tells whether a writer beside the statement can make its counts disagree.
+func raced(s *sqltext.Statement) bool {
+	return s.Kind != sqltext.Insert || s.Or != sqltext.OrFail || s.Upserts != nil || s.Source == sqltext.SourceQuery
+}
+
 // failed gives the error of a packet, and goes back to before the user's
 // statement where the server has kept the local transaction. What it says comes
 // from the user's own statement then, or would have: the capture reads the same
@@ -57,8 +73,7 @@ func savepoint(ctx context.Context, c driver.Conn, r *proxy.Capture) (*proxy.Cap
 func failed(ctx context.Context, c driver.Conn, r *proxy.Capture, err error) error {
 	told := explain(err, &packetError{
 		branch: r.Branch, table: r.Table.ID,
-		counted: !hasQuery(r.Stmt),
-		raced:   r.Stmt.Kind != sqltext.Insert || r.Stmt.Or != sqltext.OrFail || r.Stmt.Upserts != nil,
+		raced: raced(r.Stmt),
 	})
 	var my *mysql.MySQLError
 	if told != err || !errors.As(err, &my) || classOf(my.Number) == undo.Lost || classOf(my.Number) == undo.Conflict { //nolint:errorlint // unchanged, not like it
@@ -76,6 +91,3 @@ func failed(ctx context.Context, c driver.Conn, r *proxy.Capture, err error) err
 	r.Kept, r.Wrote = true, r.Header
 	return err
 }
-
-// hasQuery tells whether a part of the text may be a query of its own.
-func hasQuery(s *sqltext.Statement) bool { return strings.Contains(strings.ToLower(s.Text), "select") }

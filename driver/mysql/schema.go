@@ -14,6 +14,7 @@ func (Dialect) Schema() []string {
 		`CREATE TABLE IF NOT EXISTS gtx_resource (
 	one TINYINT NOT NULL,
 	id VARCHAR(64)` + ascii + ` NOT NULL,
+	version INT NOT NULL,
 	PRIMARY KEY (one)
 )` + tail,
 		`CREATE TABLE IF NOT EXISTS gtx_branch (

@@ -81,7 +81,7 @@ func captureSide(p *packet, d side, op undo.Op) {
 	} else {
 		p.add(" AND ")
 	}
-	p.add(d.here(), " FOR UPDATE", takeOver(d.r, op, digest(image(d.ref, t)), true))
+	p.add(d.here(), " FOR UPDATE", takeOver(d.r, op, true))
 }
 
 // sidesOf gives the targets that are written. A column without a table in front is
@@ -119,11 +119,14 @@ func sidesOf(r *proxy.Capture) ([]side, error) {
 	return sides, nil
 }
 
-func has(t *undo.Table, name string) bool {
+func has(t *undo.Table, name string) bool { return index(t, name) >= 0 }
+
+// index gives the place of a column in the table, -1 when it has none of the name.
+func index(t *undo.Table, name string) int {
 	for i := range t.Columns {
 		if strings.EqualFold(t.Columns[i].Name, name) {
-			return true
+			return i
 		}
 	}
-	return false
+	return -1
 }

@@ -30,6 +30,9 @@ func upsert(p *packet, r *proxy.Capture, from [][]source) (form, error) {
 	if s.Or == sqltext.OrIgnore && s.Upserts != nil {
 		return form{}, unsupported("ignore", "IGNORE with ON DUPLICATE KEY UPDATE hides errors of the update", "remove IGNORE")
 	}
+	if err := countable(r, from); err != nil {
+		return form{}, err
+	}
 	ref, op := s.Slice(s.Target().NameSpan), undo.Update
 	if s.Or == sqltext.OrReplace {
 		op = undo.Delete
@@ -38,7 +41,7 @@ func upsert(p *packet, r *proxy.Capture, from [][]source) (form, error) {
 		capture(p, r, met(op), image(ref, t), "NULL", ref, ref+" FORCE INDEX ("+ident(k.Name)+")")
 		p.add(" WHERE ")
 		rowsInWay(p, r, from, k, ref)
-		p.add(" FOR UPDATE", takeOver(r, met(op), digest(image(ref, t)), true))
+		p.add(" FOR UPDATE", takeOver(r, met(op), true))
 	}
 	n := strconv.Itoa(len(s.Rows))
 	if s.Upserts != nil {
@@ -51,31 +54,70 @@ func upsert(p *packet, r *proxy.Capture, from [][]source) (form, error) {
 	switch {
 	case s.Upserts != nil:
 		p.user(sqltext.Span{Start: s.Span.Start, End: s.Upserts[0].Set.End})
-		key := column(ref, &t.Columns[t.Key[0]])
-		p.add("\n,", key, "=IF(", exists(r, ref), ",", key, ",CAST(CONCAT('", alarm(r.Branch, alarmStray), "',", key, ") AS SIGNED))")
+		stray(p, r, ref)
+		returning(p, r)
 	default:
 		p.user(s.Span)
 		p.next()
 		p.add("SET @gtx_new=ROW_COUNT()")
 	}
 	captureNew(p, r, from, "@gtx_new", true)
+	settle(p, r, n, len(keys))
+	return form{user: user, agree: func([]int64) bool { return true }}, nil
+}
+
+// countable refuses IGNORE with RETURNING where generated keys are found by their
+// number: ROW_COUNT() does not tell it then.
+func countable(r *proxy.Capture, from [][]source) error {
+	if !returns(r.Stmt) || r.Stmt.Or != sqltext.OrIgnore {
+		return nil
+	}
+	for _, row := range from {
+		for _, src := range row {
+			if src != given {
+				return unsupported("returning", "INSERT IGNORE with RETURNING is captured only where the statement gives the key", "give the key, or read the rows with SELECT")
+			}
+		}
+	}
+	return nil
+}
+
+// stray adds the assignment that fails where ON DUPLICATE KEY UPDATE meets a row
+// without an image.
+func stray(p *packet, r *proxy.Capture, ref string) {
+	key := column(ref, &r.Table.Columns[r.Table.Key[0]])
+	p.add("\n,", key, "=IF(", exists(r, ref), ",", key, ",CAST(CONCAT('", alarm(r.Branch, alarmStray), "',", key, ") AS SIGNED))")
+}
+
+// settle adds the count of an upsert of n rows into a table with so many unique
+// keys, and what remains to be done to its undo rows.
+func settle(p *packet, r *proxy.Capture, n string, keys int) {
 	const letter = undoAlias + ".op"
-	if s.Replace {
+	if r.Stmt.Replace {
 		assert(p, r, " AND "+undoAlias+".after_img IS NOT NULL", n)
 		// Where the primary key is the only one, the server does not count a row that is
 		// replaced by its equal.
 		as := "="
-		if len(keys) == 1 {
+		if keys == 1 {
 			as = ">="
 		}
 		check(p, r, " AND "+letter+" IN ('u','d','i')", as, "@gtx_new-"+n)
 	} else {
-		assert(p, r, " AND "+letter+" IN ('U','I')", "@gtx_new")
+		const fresh = " AND " + letter + " IN ('U','I')"
+		switch {
+		case r.Stmt.Upserts != nil && returns(r.Stmt):
+			assert(p, r, fresh, "@gtx_new")
+			p.next()
+			p.add("SET @gtx_got=NULL") // the statement gives the updated rows, too
+		case returns(r.Stmt):
+			countReturned(p, r, fresh)
+		default:
+			assert(p, r, fresh, "@gtx_new")
+		}
 		stamp(p, r)
 	}
 	p.next()
 	p.add("UPDATE gtx_undo AS ", undoAlias, " FORCE INDEX (gtx_undo_xid) SET ", letter, "=UPPER(", letter, ") WHERE ", mine(r))
-	return form{user: user, agree: func([]int64) bool { return true }}, nil
 }
 
 // met is the letter of a row that was there before the statement, inside its

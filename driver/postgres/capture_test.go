@@ -187,14 +187,14 @@ func TestOneStatementManyArguments(t *testing.T) { onEach(t, testOneStatementMan
 func testOneStatementManyArguments(t *testing.T) {
 	b := setup(t, items, "INSERT INTO item (name) SELECT 'x' FROM generate_series(1, 5)")
 	text := "UPDATE item SET name = $2 WHERE id = $1"
-	stmt, table, err := b.parse(text)
+	r, err := b.parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	br := b.begin(1)
 	for i := range 5 {
 		got, err := Dialect{}.Capture(t.Context(), br.conn, &proxy.Capture{
-			XID: br.xid, Branch: br.id, Header: i == 0, Seq: int64(i), Table: table, Stmt: stmt, Args: named([]any{i + 1, fmt.Sprint(i)}),
+			XID: br.xid, Branch: br.id, Header: i == 0, Seq: int64(i), Table: r.Table, Stmt: r.Stmt, Args: named([]any{i + 1, fmt.Sprint(i)}),
 		})
 		if err != nil || got.RowsAffected != 1 {
 			t.Fatalf("execution %d: %+v, %v", i, got, err)
@@ -284,14 +284,14 @@ func TestRefusedBeforeItRuns(t *testing.T) {
 func TestCountMismatch(t *testing.T) {
 	b := setup(t, items, "INSERT INTO item (id, name) VALUES (1, 'a'), (2, 'b')")
 	br := b.begin(1)
-	stmt, table, err := b.parse("UPDATE item SET name = 'z'")
+	r, err := b.parse("UPDATE item SET name = 'z'")
 	if err != nil {
 		t.Fatal(err)
 	}
 	// A trigger that the cached table does not know of.
 	b.run("CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.id = 2 THEN RETURN NULL; END IF; RETURN NEW; END'",
 		"CREATE TRIGGER skip BEFORE UPDATE ON item FOR EACH ROW EXECUTE FUNCTION skip()")
-	_, err = Dialect{}.Capture(t.Context(), br.conn, &proxy.Capture{XID: br.xid, Branch: br.id, Header: true, Table: table, Stmt: stmt})
+	_, err = Dialect{}.Capture(t.Context(), br.conn, &proxy.Capture{XID: br.xid, Branch: br.id, Header: true, Table: r.Table, Stmt: r.Stmt})
 	if !errors.Is(err, gtx.ErrConflict) || !strings.Contains(err.Error(), "locked 2 rows, changed 1") {
 		t.Errorf("got %v", err)
 	}
@@ -375,12 +375,12 @@ func testBeforeImageUnderRacingWriters(t *testing.T) {
 			}
 		})
 	}
-	captured, text := 0, "UPDATE r SET ver = ver + 1 WHERE grp = 1 RETURNING id, ver"
-	for i := range 60 {
-		br := b.begin(uint64(i + 1))
-		got, err := br.capture(true, text)
+	captured, br := 0, b.begin(1, generic)
+	r := br.must("UPDATE r SET ver = ver + 1 WHERE grp = 1 RETURNING id, ver")
+	for range 60 {
+		got, err := br.repeat(r)
 		if errors.Is(err, gtx.ErrConflict) { // a deadlock with a writer
-			br.rollback()
+			br.anew()
 			continue
 		}
 		if err != nil {
@@ -404,8 +404,7 @@ func testBeforeImageUnderRacingWriters(t *testing.T) {
 		if len(buf.rows) != len(after) {
 			t.Errorf("%d undo rows, %d rows changed", len(buf.rows), len(after))
 		}
-		br.rollback()
-		br.conn.Close()
+		br.anew()
 	}
 	close(stop)
 	outside.Wait()

@@ -23,8 +23,10 @@ func (w *writer) update() ([]string, error) {
 	from := s.Slice(s.From)
 	if from != "" {
 		from += "\n"
-		if err := w.readTwice(from + s.Slice(s.Where)); err != nil {
-			return nil, err
+		for _, text := range []string{from, s.Slice(s.Where)} {
+			if err := w.readTwice(text); err != nil {
+				return nil, err
+			}
 		}
 	}
 	var keys, names, locked []string

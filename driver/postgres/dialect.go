@@ -37,6 +37,17 @@ const minVersion = 140000
 // with FROM its join and condition, ON CONFLICT DO UPDATE the values of the
 // conflict target. MERGE is refused before 18.
 //
+// A member of WITH that writes is captured beside it, in the same statement, and
+// its RETURNING stands under its name as before. All parts see one snapshot, so no
+// two of them may write the same table. Foreign keys between their tables give the
+// order in which the undo rows are numbered.
+//
+// A row of a partitioned table is captured, locked and restored as a row of the
+// topmost table that has a primary key, whichever name the statement uses.
+//
+// The result says too whether the table is still what the catalogue told when it
+// was read (tableAttr.same).
+//
 // # What is stored
 //
 //	before_img  the row as text under pinned settings, castable to the table's row
@@ -65,7 +76,9 @@ const minVersion = 140000
 // An undo row that becomes I or stays U keeps its branch and seq, so that undo
 // in reverse order removes rows in reverse order of their making; the others take
 // those of the last statement, since that is when the row vanished or came back.
-type Dialect struct{}
+type Dialect struct {
+	counters bool // gtx_counters=on
+}
 
 // Name is "postgres".
 func (Dialect) Name() string { return "postgres" }
@@ -76,6 +89,9 @@ func (Dialect) Placeholder(n int) string { return "$" + strconv.Itoa(n) }
 // LazyBegin is false: a statement with arguments travels in the extended
 // protocol, which carries one statement at a time.
 func (Dialect) LazyBegin() bool { return false }
+
+// Commit is not used, see LazyBegin.
+func (Dialect) Commit() string { return "COMMIT" }
 
 // Begin is not used, see LazyBegin.
 func (Dialect) Begin(driver.TxOptions) (string, error) {

@@ -152,7 +152,7 @@ func TestDiagnose(t *testing.T) {
 		if got := diagnose(q, "gtx_tables"); got != "fail no access" { // the identity is still to be written
 			b.Errorf("no identity: %q", got)
 		}
-		b.run("INSERT INTO gtx_resource VALUES (1, 'x')")
+		b.run("INSERT INTO gtx_resource VALUES (1, 'x', 1)")
 		if got := diagnose(q, "gtx_tables"); got != "info there" {
 			b.Errorf("granted: %q", got)
 		}

@@ -103,7 +103,7 @@ func TestClassify(t *testing.T) {
 	}{
 		{nil, undo.Other},
 		{state("23505"), undo.Duplicate},
-		{state("23503"), undo.Other},
+		{state("23503"), undo.Blocked},
 		{state("40001"), undo.Conflict},
 		{state("40P01"), undo.Conflict},
 		{state("55P03"), undo.Conflict},

@@ -6,8 +6,11 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/lib/pq"
 
 	"github.com/globaltx/globaltx/undo"
 )
@@ -51,12 +54,14 @@ func (d Dialect) users(err error) bool {
 // classOf reads appendix A of the PostgreSQL manual.
 func classOf(state string) undo.ErrorClass {
 	switch state {
-	case "23505": // unique_violation
+	case "23505", "23P01": // unique_violation, exclusion_violation: a value that another row has
 		return undo.Duplicate
-	case "40001", "40P01", "55P03": // serialization_failure, deadlock_detected, lock_not_available
+	case "40001", "40P01", "55P03", guardState: // serialization_failure, deadlock_detected, lock_not_available
 		return undo.Conflict
 	case "42P01": // undefined_table
 		return undo.NoTable
+	case "23000", "23001", "23502", "23503", "23514": // restrict, not_null, foreign_key, check
+		return undo.Blocked
 	case "42501": // insufficient_privilege
 		return undo.Denied
 	case "57P01", "57P02", "57P03", "57P05": // shutdown, crash, not yet up, idle session ended
@@ -64,8 +69,31 @@ func classOf(state string) undo.ErrorClass {
 	case "25P03", "25P04": // idle_in_transaction_session_timeout, transaction_timeout
 		return undo.Lost
 	}
+	if strings.HasPrefix(state, "22") { // data_exception: a type takes the value no more
+		return undo.Blocked
+	}
 	if strings.HasPrefix(state, "08") { // connection_exception
 		return undo.Lost
 	}
 	return undo.Other
+}
+
+// structural tells that an error of the server is of the kind that a change of a
+// table brings about: a name or a type is not what it was.
+func structural(err error) bool {
+	var state interface{ SQLState() string }
+	return errors.As(err, &state) && strings.HasPrefix(state.SQLState(), "42")
+}
+
+// gone tells that a column does not exist which only the part of this module names.
+func (t *text) gone(err error, user string) bool {
+	var e *pq.Error
+	if !errors.As(err, &e) || e.Code != "42703" { // undefined_column
+		return false
+	}
+	return slices.ContainsFunc(t.parts, func(w *writer) bool {
+		return slices.ContainsFunc(w.Table.Columns, func(c undo.Column) bool {
+			return strings.Contains(e.Message, "."+c.Name+" ") && !mentions(user, c.Name)
+		})
+	})
 }

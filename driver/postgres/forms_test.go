@@ -222,7 +222,7 @@ func TestFormsRefused(t *testing.T) {
 		"INSERT INTO mail VALUES (1, 'A') ON CONFLICT (addr) DO UPDATE SET id = 5":                 "key-update",
 		"INSERT INTO ident VALUES (1) ON CONFLICT (k) DO UPDATE SET k = 5":                         "identity-update",
 		"MERGE INTO ident USING pick ON true WHEN MATCHED THEN UPDATE SET v = DEFAULT, k = 1":      "identity-update",
-		"WITH x AS (DELETE FROM pick RETURNING *) UPDATE item SET n = 1 FROM x":                    "cte-write",
+		"WITH x AS (DELETE FROM pick RETURNING *) UPDATE item SET n = 1 FROM x":                    "no-key",
 	} {
 		br := b.begin(1)
 		_, err := br.capture(false, text)

@@ -11,7 +11,13 @@ import (
 func keyHash(t *undo.Table, ref string) string {
 	var cols []string
 	for _, k := range t.Key {
-		cols = append(cols, ref+"."+ident(t.Columns[k].Name))
+		col := ref + "." + ident(t.Columns[k].Name)
+		cols = append(cols, col)
+		if strings.HasPrefix(t.Columns[k].Type, "numeric") { // whose NaN and infinities have one hash, under every seed
+			for _, special := range []string{"NaN", "Infinity"} {
+				cols = append(cols, col+" OPERATOR(pg_catalog.=) '"+special+"'::pg_catalog.numeric")
+			}
+		}
 	}
 	row := "ROW(" + strings.Join(cols, ", ") + ")"
 	return "pg_catalog.concat(pg_catalog.hash_record_extended(" + row + ", 0), ':', pg_catalog.hash_record_extended(" + row + ", " + seed2 + "))"
@@ -23,33 +29,42 @@ func digest(row string) string {
 	return "pg_catalog.encode(pg_catalog.sha256(pg_catalog.record_send(" + row + ")), 'hex')"
 }
 
-// rowImage is gtx_undo.before_img: the row ref as text.
+// rowImage is gtx_undo.before_img: the row ref as text. It names every column, so
+// that the server refuses the statement when one is gone.
 func rowImage(t *undo.Table, ref string) string {
 	cols := make([]string, len(t.Columns))
-	xml := false
 	for i, c := range t.Columns {
 		cols[i] = ref + "." + ident(c.Name)
 		if hasAttr(c, attrXML) {
-			xml = true
 			cols[i] += "::pg_catalog.text"
 		}
-	}
-	if !xml {
-		return funcImage + "(" + ref + ".*)"
 	}
 	return funcImage + "(ROW(" + strings.Join(cols, ", ") + "))"
 }
 
+// rowDigest is the digest of the row ref, which a statement may know as the row of
+// a partition.
+func rowDigest(t *undo.Table, ref string) string {
+	if !readAttr(t).partition() {
+		return digest(ref + ".*")
+	}
+	cols := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		cols[i] = ref + "." + ident(c.Name)
+	}
+	return digest("ROW(" + strings.Join(cols, ", ") + ")")
+}
+
 // keyImage is gtx_undo.before_img of an inserted row, which is needed only to
 // find the row again: NULL stands for all but the key, unless a domain could
-// refuse it.
+// refuse it. It names every column too.
 func keyImage(t *undo.Table, ref string) string {
 	cols := make([]string, len(t.Columns))
 	for i, c := range t.Columns {
 		if hasAttr(c, attrDomain) {
 			return rowImage(t, ref)
 		}
-		cols[i] = "NULL"
+		cols[i] = "CASE WHEN false THEN " + ref + "." + ident(c.Name) + " END"
 	}
 	for _, k := range t.Key {
 		cols[k] = ref + "." + ident(t.Columns[k].Name)

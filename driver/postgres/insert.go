@@ -76,19 +76,17 @@ func insertBody(s *sqltext.Statement) (body, conflict string, err error) {
 	default:
 		return refuse("there are several ON CONFLICT clauses")
 	}
+	limit := s.Span.End
 	tail := skipBlank(s.Text, end)
 	if s.Returning.Start < s.Returning.End {
 		const word = "returning"
-		if len(s.Text) < tail+len(word) || !strings.EqualFold(s.Text[tail:tail+len(word)], word) ||
+		if limit < tail+len(word) || !strings.EqualFold(s.Text[tail:tail+len(word)], word) ||
 			tail+len(word) > s.Returning.Start || skipBlank(s.Text, tail+len(word)) != skipBlank(s.Text, s.Returning.Start) {
 			return refuse("something stands in front of RETURNING")
 		}
 		tail = skipBlank(s.Text, s.Returning.End)
 	}
-	for tail < len(s.Text) && s.Text[tail] == ';' {
-		tail = skipBlank(s.Text, tail+1)
-	}
-	if tail != len(s.Text) {
+	if tail < limit {
 		return refuse("something follows the INSERT")
 	}
 	return body, conflict, nil

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/proxy"
 )
 
 // Rules T1 and T4 for every form: the before image is the version that was
@@ -60,9 +61,14 @@ func testImagesUnderRacingWriters(t *testing.T) {
 			type seen struct{ rows, conflicts int }
 			var totals [2]seen
 			for c := range totals {
+				br := b.begin(uint64(1+n*1000+c*100), generic)
+				r, err := br.request(text)
+				if err != nil {
+					t.Fatal(err)
+				}
 				inside.Go(func() {
-					for i := range 25 {
-						rows, err := raceOnce(b, uint64(1+n*1000+c*100+i), text)
+					for range 25 {
+						rows, err := raceOnce(br, r)
 						// MERGE does not wait for a key that comes into being: the server says so.
 						var state interface{ SQLState() string }
 						if errors.Is(err, gtx.ErrConflict) || strings.HasPrefix(text, "MERGE") && errors.As(err, &state) && state.SQLState() == "23505" {
@@ -86,13 +92,14 @@ func testImagesUnderRacingWriters(t *testing.T) {
 	}
 }
 
-// raceOnce captures text, whose RETURNING is (key before, ver after, key after),
+// generic keeps a plan of a prepared statement, as the server does after some runs.
+const generic = "SET plan_cache_mode = force_generic_plan"
+
+// raceOnce captures r, whose RETURNING is (key before, ver after, key after),
 // checks it against the undo rows, and takes it back.
-func raceOnce(b *bench, xid uint64, text string) (rows int, err error) {
-	br := b.begin(xid)
-	defer br.conn.Close()
-	defer br.rollback()
-	got, err := br.capture(true, text)
+func raceOnce(br *branch, r *proxy.Capture) (rows int, err error) {
+	defer br.anew()
+	got, err := br.repeat(r)
 	if err != nil {
 		return 0, err
 	}
@@ -101,7 +108,7 @@ func raceOnce(b *bench, xid uint64, text string) (rows int, err error) {
 	for _, r := range got.Rows.(*buffer).rows { //nolint:errcheck // that is what Capture gives
 		changed[asInt(r[0])] = change{asInt(r[1]), asInt(r[2])}
 	}
-	buf, err := query(b.Context(), br.conn, "SELECT op, (before_img::r).id::int8, (before_img::r).ver::int8 FROM gtx_undo", nil)
+	buf, err := query(br.Context(), br.conn, "SELECT op, (before_img::r).id::int8, (before_img::r).ver::int8 FROM gtx_undo", nil)
 	if err != nil {
 		return 0, err
 	}

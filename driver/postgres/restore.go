@@ -9,9 +9,16 @@ import (
 
 // stored is a FROM item x with the image of one undo row, read back as a row of
 // the table in x.b. OFFSET 0 keeps the server from parsing it once per column.
-func stored(t *undo.Table, op undo.Op) string {
+func stored(t *undo.Table, op undo.Op) string { return storedAs(t, op, "u.keyh = $2") }
+
+// storedRows is the same for several undo rows.
+func storedRows(t *undo.Table, op undo.Op) string {
+	return storedAs(t, op, "u.keyh = ANY ($2::pg_catalog.text[])")
+}
+
+func storedAs(t *undo.Table, op undo.Op, keys string) string {
 	return "(SELECT u.before_img::" + t.Name + " AS b, u.before_sum, u.after_img FROM " + tableUndo +
-		" AS u WHERE u.tbl = $1 AND u.keyh = $2 AND u.xid = $3 AND u.op = " + literal(string(op)) + " OFFSET 0) AS _gtx_x"
+		" AS u WHERE u.tbl = $1 AND " + keys + " AND u.xid = $3 AND u.op = " + literal(string(op)) + " OFFSET 0) AS _gtx_x"
 }
 
 // sameKey finds the data row q of x.
@@ -44,30 +51,49 @@ func (Dialect) Lock(t *undo.Table, r *undo.Row) []undo.Statement {
 // IsBefore compares by digest: before_sum, or no row for an insert. It is 0 too
 // when the undo row is not there.
 func (Dialect) IsBefore(t *undo.Table, r *undo.Row) undo.Statement {
-	from := "SELECT count(*) FROM " + stored(t, r.Op)
-	if r.Op == undo.Insert {
-		return statement(from+" WHERE NOT EXISTS (SELECT FROM "+t.Name+" AS _gtx_q WHERE "+sameKey(t)+")", r)
+	return statement(restoredRows(t, r.Op, stored(t, r.Op)), r)
+}
+
+func restoredRows(t *undo.Table, op undo.Op, images string) string {
+	from := "SELECT count(*) FROM " + images
+	if op == undo.Insert {
+		return from + " WHERE NOT EXISTS (SELECT FROM " + t.Name + " AS _gtx_q WHERE " + sameKey(t) + ")"
 	}
-	return statement(from+" JOIN "+t.Name+" AS _gtx_q ON "+sameKey(t)+" WHERE "+digest("_gtx_q.*")+" = _gtx_x.before_sum", r)
+	return from + " JOIN " + t.Name + " AS _gtx_q ON " + sameKey(t) + " WHERE " + digest("_gtx_q.*") + " = _gtx_x.before_sum"
 }
 
 // Restore affects one row, or none when the data row is not the after image or
 // the stored image does not read back exactly.
 func (Dialect) Restore(t *undo.Table, r *undo.Row) undo.Statement {
-	switch r.Op {
+	return statement(restoreRows(t, r.Op, stored(t, r.Op)), r)
+}
+
+func restoreRows(t *undo.Table, op undo.Op, images string) string {
+	switch op {
 	case undo.Insert:
-		return statement("DELETE FROM "+t.Name+" AS _gtx_q USING "+stored(t, r.Op)+" WHERE "+sameKey(t)+
-			" AND "+digest("_gtx_q.*")+" = _gtx_x.after_img", r)
+		return "DELETE FROM " + t.Name + " AS _gtx_q USING " + images + " WHERE " + sameKey(t) +
+			" AND " + digest("_gtx_q.*") + " = _gtx_x.after_img"
 	case undo.Delete:
-		return statement(reinsert(t)+" FROM "+stored(t, r.Op)+" WHERE _gtx_x.after_img IS NULL AND "+exact+
-			" ON CONFLICT ("+strings.Join(keyNames(t), ", ")+") DO NOTHING", r)
+		return insertBefore(t, images+" WHERE _gtx_x.after_img IS NULL AND "+exact)
 	}
-	from := stored(t, r.Op) + " WHERE " + sameKey(t) + " AND " + digest("_gtx_q.*") + " = _gtx_x.after_img AND " + exact
+	from := images + " WHERE " + sameKey(t) + " AND " + digest("_gtx_q.*") + " = _gtx_x.after_img AND " + exact
 	if replaced(t) {
-		return statement("WITH _gtx_d AS (DELETE FROM "+t.Name+" AS _gtx_q USING "+from+" RETURNING _gtx_x.b) "+
-			reinsert(t)+" FROM _gtx_d AS _gtx_x", r)
+		return exchange(t, from)
 	}
-	return statement("UPDATE "+t.Name+" AS _gtx_q SET "+strings.Join(assignments(t), ", ")+" FROM "+from, r)
+	return "UPDATE " + t.Name + " AS _gtx_q SET " + strings.Join(assignments(t), ", ") + " FROM " + from
+}
+
+// exchange deletes rows and inserts their before images. All are deleted before the
+// first is inserted, which sorting sees to, so they may take each other's values;
+// foreign keys, but for ON ... RESTRICT, are checked at the end of the statement.
+func exchange(t *undo.Table, from string) string {
+	return "WITH _gtx_d AS (DELETE FROM " + t.Name + " AS _gtx_q USING " + from + " RETURNING _gtx_x.b, _gtx_q.ctid AS c) " +
+		reinsert(t) + " FROM (SELECT b FROM _gtx_d ORDER BY c) AS _gtx_x"
+}
+
+// insertBefore inserts the before images where no row has the key.
+func insertBefore(t *undo.Table, from string) string {
+	return reinsert(t) + " FROM " + from + " ON CONFLICT (" + strings.Join(keyNames(t), ", ") + ") DO NOTHING"
 }
 
 // reinsert writes the row _gtx_x.b, with the identities it had.

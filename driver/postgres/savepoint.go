@@ -16,7 +16,7 @@ func (d Dialect) savepoint(ctx context.Context, c driver.Conn, r *proxy.Capture)
 	text := r.Stmt.Slice(r.Stmt.Span)
 	ahead := r.Header && r.Stmt.Kind == sqltext.Savepoint
 	if ahead {
-		head := header("_gtx_", r)
+		head := header("_gtx_", literals(r))
 		if len(r.Args) == 0 {
 			text = head + ";\n" + text
 		} else if err := exec(ctx, c, head, nil); err != nil {

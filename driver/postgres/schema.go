@@ -27,7 +27,8 @@ func (Dialect) Schema() []string {
 		ifMissing("to_regclass('"+schemaName+".gtx_resource')",
 			`CREATE TABLE IF NOT EXISTS `+schemaName+`.gtx_resource (
 	one smallint PRIMARY KEY CHECK (one = 1),
-	id text NOT NULL
+	id text NOT NULL,
+	version integer NOT NULL
 )`),
 		ifMissing("to_regclass('"+tableBranch+"')",
 			`CREATE TABLE IF NOT EXISTS `+tableBranch+` (

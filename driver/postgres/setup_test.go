@@ -20,8 +20,10 @@ import (
 // bench is a fresh database with the tables of this module.
 type bench struct {
 	*testing.T
-	dsn string
-	db  *sql.DB // plain, for looking and for writers outside
+	dsn    string
+	db     *sql.DB // plain, for looking and for writers outside
+	pinned *sql.DB // for undoing
+	tables map[sqltext.Name]*undo.Table
 }
 
 // onEach runs a test on a server of either way to capture: before and from 18 on.
@@ -41,12 +43,13 @@ func setup(t *testing.T, ddl ...string) *bench {
 		server = testserver.NamePostgres18
 	}
 	b := &bench{T: t, dsn: testserver.Open(t, server).DSN}
-	db, err := sql.Open("postgres", b.dsn)
-	if err != nil {
-		t.Fatal(err)
+	for _, db := range []**sql.DB{&b.db, &b.pinned} {
+		var err error
+		if *db, err = sql.Open("postgres", b.dsn); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { (*db).Close() })
 	}
-	t.Cleanup(func() { db.Close() })
-	b.db = db
 	b.run(Dialect{}.Schema()...)
 	b.run(ddl...)
 	return b
@@ -56,6 +59,9 @@ func setup(t *testing.T, ddl ...string) *bench {
 func (b *bench) run(texts ...string) {
 	b.Helper()
 	for _, text := range texts {
+		if verb, _, _ := strings.Cut(text, " "); strings.Contains(text, ";") || verb != "INSERT" && verb != "UPDATE" && verb != "DELETE" {
+			b.tables = map[sqltext.Name]*undo.Table{}
+		}
 		if _, err := b.db.Exec(text); err != nil {
 			b.Fatalf("%s: %v", text, err)
 		}
@@ -128,6 +134,8 @@ type branch struct {
 	header bool
 	seq    int64
 	kept   bool // the last error was the user's own
+
+	statements proxy.Statements
 }
 
 func xidOf(n uint64) gtx.XID { return gtx.XID{Log: 1, Epoch: 1, Seq: n} }
@@ -167,23 +175,47 @@ func (b *bench) begin(xid uint64, settings ...string) *branch {
 }
 
 // parse analyses text and reads the catalogue for it.
-func (b *bench) parse(text string) (*sqltext.Statement, *undo.Table, error) {
+func (b *bench) parse(text string) (*proxy.Capture, error) {
 	stmt, err := sqltext.Parse(text, sqltext.Postgres, sqltext.Mode{})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := proxy.Supported(stmt); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if stmt.Targets == nil {
-		return stmt, nil, nil
+	r := &proxy.Capture{Stmt: stmt}
+	table := func(name sqltext.Name) (*undo.Table, error) {
+		if t, ok := b.tables[name]; ok {
+			return t, nil
+		}
+		id, err := Dialect{}.Resolve(b.Context(), queryDB(b.db), name)
+		if err != nil {
+			return nil, err
+		}
+		t, err := Dialect{}.Table(b.Context(), queryDB(b.db), id)
+		if err == nil {
+			b.tables[name] = t
+		}
+		return t, err
 	}
-	id, err := Dialect{}.Resolve(b.Context(), queryDB(b.db), stmt.Target().Name)
-	if err != nil {
-		return nil, nil, err
+	if stmt.Targets != nil {
+		if r.Table, err = table(stmt.Target().Name); err != nil {
+			return nil, err
+		}
 	}
-	t, err := Dialect{}.Table(b.Context(), queryDB(b.db), id)
-	return stmt, t, err
+	if !proxy.Writes(stmt) {
+		return r, nil
+	}
+	r.Members = make([]*undo.Table, len(stmt.CTEs))
+	for i, c := range stmt.CTEs {
+		if c.Write == nil {
+			continue
+		}
+		if r.Members[i], err = table(c.Write.Target().Name); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
 }
 
 func named(args []any) []driver.NamedValue {
@@ -200,13 +232,15 @@ func named(args []any) []driver.NamedValue {
 // capture runs text in the branch.
 func (br *branch) capture(rows bool, text string, args ...any) (*proxy.Captured, error) {
 	br.Helper()
-	stmt, t, err := br.parse(text)
+	r, err := br.parse(text)
 	if err != nil {
 		return nil, err
 	}
 	br.seq++
-	r := &proxy.Capture{
-		XID: br.xid, Branch: br.id, Header: br.header, Seq: br.seq, Table: t, Stmt: stmt, Args: named(args), WantRows: rows,
+	r.XID, r.Branch, r.Header, r.Seq, r.Args, r.WantRows = br.xid, br.id, br.header, br.seq, named(args), rows
+	if (br.xid.Seq+uint64(br.seq))%2 == 0 { // half of all captures run prepared
+		r.Statements = &br.statements
+		r.Statements.Get(shapeOf(r))
 	}
 	got, err := Dialect{}.Capture(br.Context(), br.conn, r)
 	if err == nil || r.Kept && r.Wrote {
@@ -251,12 +285,11 @@ func (br *branch) rollback() {
 func (b *bench) abort(xid uint64) error {
 	b.Helper()
 	ctx, x, d := b.Context(), xidOf(xid).String(), Dialect{}
-	conn, err := b.db.Conn(ctx)
+	conn, err := b.pinned.Conn(ctx)
 	if err != nil {
 		b.Fatal(err)
 	}
-	// The session stays pinned: throw the connection away afterwards.
-	defer conn.Raw(func(any) error { return driver.ErrBadConn }) //nolint:errcheck // that is the error
+	defer conn.Close()
 	for _, s := range d.Session() {
 		if _, err := conn.ExecContext(ctx, s); err != nil {
 			b.Fatalf("%s: %v", s, err)
@@ -271,11 +304,15 @@ func (b *bench) abort(xid uint64) error {
 	if err != nil {
 		b.Fatal(err)
 	}
+	tables := map[string]*undo.Table{}
 	for _, h := range heads {
 		r := &undo.Row{Table: h[0], KeyHash: h[1], XID: xidOf(xid), Op: undo.Op(h[4]), Fingerprint: h[5]}
-		t, err := d.Table(ctx, queryDB(tx), r.Table)
-		if err != nil {
-			b.Fatal(err)
+		t := tables[r.Table]
+		if t == nil {
+			if t, err = d.Table(ctx, queryDB(tx), r.Table); err != nil {
+				b.Fatal(err)
+			}
+			tables[r.Table] = t
 		}
 		if t.Fingerprint != r.Fingerprint {
 			b.Fatalf("fingerprint of %s changed", r.Table)

@@ -5,30 +5,7 @@ import (
 	"strings"
 
 	"github.com/globaltx/globaltx/gtx"
-	"github.com/globaltx/globaltx/proxy/sqltext"
 )
-
-// withList cuts the user's WITH into RECURSIVE, if it is said, and its members.
-func withList(s *sqltext.Statement) (recursive, members string) {
-	text := s.Slice(s.With)
-	if text == "" {
-		return "", ""
-	}
-	text = text[skipBlank(text, len("with")):]
-	const word = "recursive"
-	if n := token(text); n == len(word) && strings.EqualFold(text[:n], word) {
-		return "RECURSIVE ", text[skipBlank(text, n):]
-	}
-	return "", text
-}
-
-// begin is where the statement proper starts, behind WITH.
-func begin(s *sqltext.Statement) int {
-	if s.With.End > s.With.Start {
-		return skipBlank(s.Text, s.With.End)
-	}
-	return s.Span.Start
-}
 
 // readTwice refuses text whose second reading could differ from the first. The
 // counts would show it, but only by failing every time.

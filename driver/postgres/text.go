@@ -12,53 +12,126 @@ import (
 	"github.com/globaltx/globaltx/undo"
 )
 
-// The leading columns of the result of every captured statement.
+// colHeader is the first column of the result of every captured statement: header
+// rows written. The columns of each change follow, those of the statement itself
+// behind those of the members of its WITH list.
+const colHeader = 0
+
+// The columns of one change.
 const (
-	colHeader   = iota // header rows written
-	colCaptured        // rows locked and captured before the change, NULL when the change itself captures
+	colCaptured = iota // rows locked and captured before the change, NULL when the change itself captures
 	colChanged         // rows changed
 	colDue             // undo rows to write
 	colUndo            // undo rows written
 	colHeld            // key of one row whose undo row could not be written, NULL when there is none
 	colMoved           // rows that took the primary key which another row had before
-	colSame            // whether the name in the statement is the table that was asked for
-	leading
+	colSame            // whether the name in the statement is the table that was asked for, NULL when another statement has run
+	partCols
 )
+
+// stride is how many numbers one statement has for the order of its undo rows.
+const stride = 1 << 10
 
 // The second half of a key hash has a seed of its own: 128 bits together.
 const seed2 = "7046029254386353131"
 
 // text is a captured statement, ready to run.
 type text struct {
-	sql      string
-	own      int  // columns of this module in front of the user's RETURNING, after the leading ones
-	captured bool // colCaptured counts
-	header   bool
+	sql     string
+	parts   []*writer // the changes, in the order of their columns
+	leading int       // columns in front of the user's, but for own
+	own     int       // columns of this module in front of the user's RETURNING, after the leading ones
+	query   bool      // the statement itself reads: one column tells whether there is a row
+	header  bool
+	mark    string // of a prepared one
+	changes int64  // see proxy.Captured.Changed
 }
 
-// writer builds the text of one capture. All of its names begin with p, which
-// occurs neither in the user's text nor among the columns.
+// writer builds the text of one change and its capture. All of its names begin
+// with p, which occurs neither in the user's text nor among the columns.
 type writer struct {
 	*proxy.Capture
+	own    own
 	p      string
+	head   string // CTE that writes the header
 	ref    string // what the user's text calls the table
 	target string // FROM item: the name as the user wrote it, and the alias
 	key    map[string]bool
 	ret    returning
-	old    string // name of the row before the change in RETURNING, of version18
+	list   []string // of a member of WITH: the names of what RETURNING gives
+	old    string   // name of the row before the change in RETURNING, of version18
 	new    string
+	rank   map[undo.Op]int64 // place of the undo rows among those of the statement
 
 	// What a form leaves for undo and result.
 	rows     string // CTE with the key hash (h) of every undo row due
 	captured string // expression for colCaptured, "" when the change itself captures
 	moved    string // expression for colMoved, "" when no key is changed
-	own      int
+	ours     int    // columns of this module in RETURNING
 }
 
-// build writes the statement that runs r with its capture, or refuses it.
-func build(r *proxy.Capture) (*text, error) {
+// build writes the statement that runs r with its capture, or refuses it. It looks
+// at nothing of r that differs between two runs but through v.
+func build(r *proxy.Capture, v own) (*text, error) {
+	switch r.Stmt.Kind {
+	case sqltext.Select, sqltext.Insert, sqltext.Update, sqltext.Delete, sqltext.Merge:
+	default:
+		return nil, fmt.Errorf("capture statement of kind %d: not a change", r.Stmt.Kind)
+	}
+	p := prefix(r.Stmt.Text, append(slices.Clone(r.Members), r.Table))
+	t := &text{header: r.Header, query: r.Stmt.Kind == sqltext.Select}
+	recursive, list, err := withList(r, v, p)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range list {
+		if m.write != nil {
+			t.parts = append(t.parts, m.write)
+		}
+	}
+	w := &writer{Capture: r, own: v, p: p}
+	if t.query {
+		err = w.checkQuery()
+	} else if w, err = newWriter(r, v, p, p+"h"); err == nil {
+		t.parts = append(t.parts, w)
+	}
+	if err == nil {
+		err = order(t.parts)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var ctes []string
+	if r.Header {
+		ctes = append(ctes, p+"h AS ("+header(p, v)+")")
+	}
+	for _, m := range list {
+		more, err := m.ctes()
+		if err != nil {
+			return nil, err
+		}
+		ctes = append(ctes, more...)
+	}
+	if !t.query {
+		more, err := w.change()
+		if err != nil {
+			return nil, err
+		}
+		ctes = append(ctes, more...)
+	}
+	t.leading, t.own = 1+len(t.parts)*partCols, w.ours
+	t.sql = "WITH " + recursive + strings.Join(ctes, ",\n") + "\n" + t.result(w)
+	return t, nil
+}
+
+// newWriter prepares the change r.Stmt of r.Table. head is the CTE that writes
+// the header.
+func newWriter(r *proxy.Capture, v own, p, head string) (*writer, error) {
 	s := r.Stmt
-	w := &writer{Capture: r, p: prefix(s.Text, r.Table), ref: ident(s.Target().Name.Table), target: s.Slice(s.Target().NameSpan), rows: "u"}
+	w := &writer{
+		Capture: r, own: v, p: p, head: head, ref: ident(s.Target().Name.Table), target: s.Slice(s.Target().NameSpan), rows: "u",
+		rank: map[undo.Op]int64{undo.Insert: 1},
+	}
 	if s.Target().Only {
 		w.target = "ONLY " + w.target
 	}
@@ -74,20 +147,7 @@ func build(r *proxy.Capture) (*text, error) {
 		return nil, err
 	}
 	w.ret = splitReturning(s.Slice(s.Returning))
-	ctes, err := w.change()
-	if err != nil {
-		return nil, err
-	}
-	if r.Header {
-		ctes = append([]string{w.cte("h", header(w.p, r))}, ctes...)
-	}
-	recursive, users := withList(s)
-	if users != "" {
-		ctes = append([]string{users + "\n"}, ctes...)
-	}
-	return &text{
-		sql: "WITH " + recursive + strings.Join(ctes, ",\n") + "\n" + w.result(), captured: w.captured != "", header: r.Header, own: w.own,
-	}, nil
+	return w, nil
 }
 
 // change writes the CTEs that change the rows (u) and write their undo rows (w).
@@ -121,59 +181,6 @@ func (w *writer) old18(code, what, hint string) error {
 	}
 }
 
-// check refuses what the texts below would not protect.
-func (w *writer) check() error {
-	s := w.Stmt
-	if s.Kind != sqltext.Insert && s.Kind != sqltext.Update && s.Kind != sqltext.Delete && s.Kind != sqltext.Merge {
-		return fmt.Errorf("capture statement of kind %d: not a change", s.Kind)
-	}
-	if len(w.Table.Key) == 0 {
-		return noKey(w.Table.ID)
-	}
-	spans := []sqltext.Span{s.With, s.Target().NameSpan, s.Target().AliasSpan, s.Set, s.From, s.Where, s.Query, s.On, s.Returning}
-	sets := [][]sqltext.Column{s.SetColumns}
-	for _, u := range s.Upserts {
-		spans = append(spans, u.Span, u.Target, u.Set, u.Where)
-		sets = append(sets, u.SetColumns)
-		if !u.Nothing && len(u.SetColumns) == 0 {
-			return noSetList()
-		}
-	}
-	for _, m := range s.Whens {
-		spans = append(spans, m.Span)
-		sets = append(sets, m.SetColumns)
-		if m.Kind == sqltext.Update && len(m.SetColumns) == 0 {
-			return noSetList()
-		}
-	}
-	if s.Kind == sqltext.Update && len(s.SetColumns) == 0 {
-		return noSetList()
-	}
-	for _, span := range spans {
-		if !closed(s.Slice(span)) {
-			return &gtx.UnsupportedError{Code: "unbalanced", Reason: "a part of the statement ends inside a string, a comment or brackets"}
-		}
-	}
-	always := make(map[string]bool)
-	for _, c := range w.Table.Columns {
-		always[c.Name] = hasAttr(c, attrAlways)
-	}
-	for _, set := range sets {
-		for _, c := range set {
-			if always[c.Name] {
-				return &gtx.UnsupportedError{
-					Code: "identity-update", Reason: fmt.Sprintf("column %q of %s is GENERATED ALWAYS AS IDENTITY and could not be set back", c.Name, w.Table.ID),
-				}
-			}
-		}
-	}
-	return nil
-}
-
-func noSetList() error {
-	return &gtx.UnsupportedError{Code: "set-list", Reason: "the columns of SET are not known"}
-}
-
 // rekeys tells whether a SET list names a column of the primary key.
 func (w *writer) rekeys(set []sqltext.Column) bool {
 	return slices.ContainsFunc(set, func(c sqltext.Column) bool { return w.key[c.Name] })
@@ -183,12 +190,12 @@ func (w *writer) cte(name, body string) string { return w.p + name + " AS (" + b
 
 // header inserts the branch (rule T1), and bounds lock waits of this local
 // transaction when the session has no bound (rule W5). p begins its names.
-func header(p string, r *proxy.Capture) string {
+func header(p string, v own) string {
 	return fmt.Sprintf("INSERT INTO %s (xid, branch, mode, state, payload, created)"+
-		" SELECT %s, %d, %d, %d, NULL, (EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::int8"+
+		" SELECT %s, %s, %d, %d, NULL, (EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::int8"+
 		" FROM (SELECT CASE WHEN pg_catalog.current_setting('lock_timeout') = '0'"+
 		" THEN pg_catalog.set_config('lock_timeout', '%s', true) END AS bound OFFSET 0) AS %ss WHERE bound IS DISTINCT FROM '' RETURNING 1",
-		tableBranch, literal(r.XID.String()), int64(r.Branch), undo.ModeAT, undo.StateOpen, lockTimeout, p)
+		tableBranch, v.xid, v.branch, undo.ModeAT, undo.StateOpen, lockTimeout, p)
 }
 
 // where is the user's condition, after the header has been written (rule T1) and
@@ -199,7 +206,7 @@ func (w *writer) where(more string) string {
 	case more != "":
 		parts = append(parts, more)
 	case w.Header:
-		parts = append(parts, "(SELECT count(*) FROM "+w.p+"h) = 1")
+		parts = append(parts, "(SELECT count(*) FROM "+w.head+") = 1")
 	}
 	if c := w.Stmt.Slice(w.Stmt.Where); strings.TrimSpace(c) != "" {
 		parts = append(parts, "("+c+"\n)")
@@ -212,20 +219,24 @@ func (w *writer) where(more string) string {
 
 // images gives the key hash, the key's image, the image and the digest of a row.
 func (w *writer) images(row string) (hash, key, image, sum string) {
-	return keyHash(w.Table, row), keyImage(w.Table, row), rowImage(w.Table, row), digest(row + ".*")
+	return keyHash(w.Table, row), keyImage(w.Table, row), rowImage(w.Table, row), rowDigest(w.Table, row)
 }
 
-// names gives names of this module, separated by commas.
+// names gives the columns of the change: names of this module, and of a member of
+// WITH one for each that its RETURNING gives.
 func (w *writer) names(names ...string) string {
 	for i, n := range names {
 		names[i] = w.p + n
+	}
+	for i := range w.list {
+		names = append(names, w.p+"c"+strconv.Itoa(i))
 	}
 	return strings.Join(names, ", ")
 }
 
 // returningOf gives a RETURNING list: ours, and the user's behind it.
 func (w *writer) returningOf(ours ...string) string {
-	w.own = len(ours)
+	w.ours = len(ours)
 	text := "\n RETURNING " + w.ret.with + strings.Join(ours, ", ")
 	if w.ret.list != "" {
 		text += ", " + w.ret.list + "\n"
@@ -237,26 +248,31 @@ func (w *writer) returningOf(ours ...string) string {
 // at Dialect lists the cases. A row that is left out is held by
 // another XID or dirty. The five columns of an undo row come from the item x.
 //
-// Inserted rows have the higher of the two numbers of a statement: the undo of a
-// row that changed its key removes the new row before it makes the old one.
+// The numbers of the kinds are those of order; alone, inserted rows have a higher
+// one: the undo of a row that changed its key removes the new row before it makes
+// the old one.
 func (w *writer) undo(op, image, sum, after, from string) string {
-	seq := strconv.FormatInt(2*w.Seq, 10)
+	place := func(op undo.Op) string { return w.own.seq + " + " + strconv.FormatInt(w.rank[op], 10) }
+	var seq string
 	switch op {
-	case literal(string(undo.Insert)):
-		seq = strconv.FormatInt(2*w.Seq+1, 10)
-	case literal(string(undo.Update)), literal(string(undo.Delete)):
+	case opInsert:
+		seq = place(undo.Insert)
+	case opUpdate:
+		seq = place(undo.Update)
+	case opDelete:
+		seq = place(undo.Delete)
 	default:
-		seq = fmt.Sprintf("%d + CASE WHEN %s = 'I' THEN 1 ELSE 0 END", 2*w.Seq, op)
+		seq = fmt.Sprintf("CASE %s WHEN 'I' THEN %s WHEN 'D' THEN %s ELSE %s END", op, place(undo.Insert), place(undo.Delete), place(undo.Update))
 	}
 	return w.cte("w", fmt.Sprintf("INSERT INTO %s AS o (tbl, keyh, xid, branch, seq, op, before_img, before_sum, after_img, schema_fp)"+
-		" SELECT %s, x.%sh, %s, %d, %s, %s, %s, %s, %s, %s FROM %s"+
+		" SELECT %s, x.%sh, %s, %s, %s, %s, %s, %s, %s, %s FROM %s"+
 		" ON CONFLICT (tbl, keyh) DO UPDATE SET"+
 		" op = CASE WHEN o.op = 'I' THEN 'I' WHEN excluded.op = 'D' THEN 'D' ELSE 'U' END,"+
 		" branch = CASE WHEN o.op = 'I' OR o.op = 'U' AND excluded.op = 'U' THEN o.branch ELSE excluded.branch END,"+
 		" seq = CASE WHEN o.op = 'I' OR o.op = 'U' AND excluded.op = 'U' THEN o.seq ELSE excluded.seq END,"+
 		" after_img = excluded.after_img"+
 		" WHERE o.xid = excluded.xid AND o.after_img IS NOT DISTINCT FROM excluded.before_sum RETURNING o.keyh",
-		tableUndo, literal(w.Table.ID), w.p, literal(w.XID.String()), int64(w.Branch), seq, op,
+		tableUndo, literal(w.Table.ID), w.p, w.own.xid, w.own.branch, seq, op,
 		image, sum, after, literal(w.Table.Fingerprint), from))
 }
 
@@ -273,41 +289,53 @@ func (w *writer) undoPairs(before, after string) []string {
 	}
 }
 
-// result selects the counts, and the user's RETURNING behind them. The header
-// stands in front of the join, so that it is written first (rule T1).
-func (w *writer) result() string {
+// counts are the leading columns of one change.
+func (w *writer) counts() string {
 	count := func(cte string) string { return "(SELECT count(*) FROM " + w.p + cte + ")" }
-	captured, header, moved, same := "NULL::int8", "(SELECT 0::int8 AS n)", "0::int8", "true"
+	captured, moved, same := "NULL::int8", "0::int8", w.own.checked(readAttr(w.Table).same(w.Stmt.Target().Name))
 	if w.captured != "" {
 		captured = w.captured
 	}
 	if w.moved != "" {
 		moved = w.moved
 	}
-	if w.Header {
-		header = "(SELECT count(*) AS n FROM " + w.p + "h)"
-	}
-	if t := w.Stmt.Target().Name; t.Schema == "" {
-		same = "pg_catalog.to_regclass(" + literal(ident(t.Table)) + ") = pg_catalog.to_regclass(" + literal(w.Table.ID) + ")"
-	}
 	held := "CASE WHEN " + count("w") + " <> " + count(w.rows) + " THEN (SELECT x." + w.p + "h FROM " + w.p + w.rows + " AS x WHERE NOT EXISTS (SELECT FROM " +
 		w.p + "w AS y WHERE y.keyh = x." + w.p + "h) LIMIT 1) END"
-	sql := "SELECT " + strings.Join([]string{w.p + "o.n", captured, count("u"), count(w.rows), count("w"), held, moved, same}, ", ")
-	if w.ret.list == "" {
+	return strings.Join([]string{captured, count("u"), count(w.rows), count("w"), held, moved, same}, ", ")
+}
+
+// result selects the counts, and the user's rows behind them: those of the change
+// w or, where w writes nothing, of the query itself. The header stands in front of
+// the join, so that it is written first (rule T1).
+func (t *text) result(w *writer) string {
+	header := "(SELECT " + mark(w.own.xid) + " AS n)"
+	if t.header {
+		header = "(SELECT count(*) + " + mark(w.own.xid) + " AS n FROM " + w.p + "h)"
+	}
+	sql := "SELECT " + w.p + "o.n"
+	for _, part := range t.parts {
+		sql += ",\n" + part.counts()
+	}
+	switch {
+	case t.query:
+		text := w.Stmt.Text[begin(w.Stmt):w.Stmt.Span.End]
+		return sql + ", " + w.p + "r.* FROM " + header + " AS " + w.p + "o LEFT JOIN (SELECT true, " + w.p + "s.* FROM (" + text + "\n) AS " + w.p + "s) AS " + w.p + "r ON true"
+	case w.ret.list == "":
 		return sql + " FROM " + header + " AS " + w.p + "o"
 	}
 	return sql + ", " + w.p + "r.* FROM " + header + " AS " + w.p + "o LEFT JOIN " + w.p + "u AS " + w.p + "r ON true"
 }
 
-// prefix gives the beginning of all names of this module in one statement.
-func prefix(sql string, t *undo.Table) string {
+// prefix gives the beginning of all names of this module in one statement. Some
+// of the tables may be nil.
+func prefix(sql string, tables []*undo.Table) string {
 	sql = strings.ToLower(sql)
 	taken := func(p string) bool {
 		if strings.Contains(sql, p) {
 			return true
 		}
-		for _, c := range t.Columns {
-			if strings.HasPrefix(strings.ToLower(c.Name), p) {
+		for _, t := range tables {
+			if t != nil && slices.ContainsFunc(t.Columns, func(c undo.Column) bool { return strings.HasPrefix(strings.ToLower(c.Name), p) }) {
 				return true
 			}
 		}

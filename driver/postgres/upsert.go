@@ -24,6 +24,9 @@ func (w *writer) upsert() ([]string, error) {
 	if w.rekeys(up.SetColumns) {
 		return nil, w.old18("key-update", "ON CONFLICT DO UPDATE of a primary key", "leave the key out of SET")
 	}
+	if readAttr(w.Table).kind == "p" {
+		return nil, w.old18("on-conflict", "ON CONFLICT DO UPDATE into a partitioned table", "name the partition")
+	}
 	same, err := w.arbiter(up)
 	if err != nil {
 		return nil, err
@@ -37,7 +40,7 @@ func (w *writer) upsert() ([]string, error) {
 	hash, key, image, sum := w.images(w.ref)
 	header := ""
 	if w.Header {
-		header = "(SELECT count(*) FROM " + p + "h) = 1 AND "
+		header = "(SELECT count(*) FROM " + w.head + ") = 1 AND "
 	}
 	w.rows = "q"
 	w.captured = fmt.Sprintf("(SELECT count(*) FILTER (WHERE (%[1]so = 'U') = %[1]sv) FROM %[1]sq)", p)
@@ -59,6 +62,9 @@ func (w *writer) arbiter(up sqltext.Upsert) (string, error) {
 		return "", w.old18("on-conflict", "ON CONFLICT DO UPDATE with a target that is not a list of columns", "name the columns of the unique index")
 	}
 	list := s.Columns
+	if list == nil && readAttr(t).partition() {
+		return "", w.old18("on-conflict", "ON CONFLICT DO UPDATE into a partition without a list of columns", "name the columns")
+	}
 	if list == nil {
 		for _, c := range t.Columns {
 			list = append(list, c.Name)

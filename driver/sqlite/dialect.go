@@ -31,7 +31,8 @@ func (Dialect) Schema() []string {
 	return []string{
 		`CREATE TABLE IF NOT EXISTS main.gtx_resource (
 	one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
-	id TEXT NOT NULL
+	id TEXT NOT NULL,
+	version INTEGER NOT NULL
 ) WITHOUT ROWID`,
 		`CREATE TABLE IF NOT EXISTS main.gtx_branch (
 	xid TEXT NOT NULL,
@@ -82,6 +83,9 @@ func (Dialect) Inspect(context.Context, driver.Conn) (sqltext.Dialect, sqltext.M
 
 // LazyBegin is true: BEGIN is a statement like any other.
 func (Dialect) LazyBegin() bool { return true }
+
+// Commit is COMMIT, which SQLite refuses when there is nothing to commit.
+func (Dialect) Commit() string { return "COMMIT" }
 
 // Begin takes the write lock at once. A later upgrade could fail with
 // SQLITE_BUSY_SNAPSHOT in the middle of the transaction. The isolation level is

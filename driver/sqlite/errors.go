@@ -29,6 +29,8 @@ func (Dialect) Classify(err error) undo.ErrorClass {
 	switch e.Code() & 0xff {
 	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_PROTOCOL, lib.SQLITE_SCHEMA:
 		return undo.Conflict
+	case lib.SQLITE_CONSTRAINT:
+		return undo.Blocked
 	case lib.SQLITE_READONLY, lib.SQLITE_AUTH, lib.SQLITE_PERM:
 		return undo.Denied
 	case lib.SQLITE_IOERR, lib.SQLITE_CANTOPEN, lib.SQLITE_NOTADB, lib.SQLITE_CORRUPT:

@@ -8,6 +8,7 @@
 // DSNs are those of modernc.org/sqlite. Parameters that begin with gtx_ stay
 // here:
 //
+//	gtx_guard          on: writes outside global transactions respect their locks, default off
 //	gtx_lock_wait      how long a statement waits for another global transaction's row, default 5s
 //	gtx_scan_interval  how often leftovers are looked for, default 2s
 //
@@ -49,7 +50,7 @@ func Open(dsn string) (driver.Base, error) {
 type connector struct{ dsn string }
 
 func (c connector) Connect(context.Context) (sqldriver.Conn, error) {
-	return new(sqlite.Driver).Open(c.dsn)
+	return withHash.Open(c.dsn)
 }
 
 func (c connector) Driver() sqldriver.Driver { return &sqlite.Driver{} }

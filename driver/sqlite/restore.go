@@ -13,8 +13,10 @@ import (
 // Lock has nothing to lock, since the local transaction holds the write lock. It
 // lets foreign keys be checked at COMMIT, when all rows of the XID are back.
 func (Dialect) Lock(*undo.Table, *undo.Row) []undo.Statement {
-	return []undo.Statement{{Text: "PRAGMA defer_foreign_keys = ON"}}
+	return []undo.Statement{deferForeignKeys}
 }
+
+var deferForeignKeys = undo.Statement{Text: "PRAGMA defer_foreign_keys = ON"}
 
 func ofRow(r *undo.Row) []any { return []any{r.Table, r.KeyHash, r.XID.String()} }
 

@@ -174,9 +174,9 @@ func (l *local) exec(text string) {
 }
 
 // lines runs a query.
-func (l *local) lines(text string) [][]string {
+func (l *local) lines(text string, args ...any) [][]string {
 	l.h.t.Helper()
-	rows, err := l.c.(driver.QueryerContext).QueryContext(context.Background(), text, nil)
+	rows, err := l.c.(driver.QueryerContext).QueryContext(context.Background(), text, l.h.values(args))
 	if err != nil {
 		l.h.t.Fatalf("%s: %v", text, err)
 	}
