@@ -45,6 +45,7 @@ var kinds = []kind{
 	{"INSERT … VALUES", all("INSERT INTO t (a, b) VALUES (1, 2), (3, 4)")},
 	{"INSERT … RETURNING", on("pas", "INSERT INTO t (a) VALUES (1) RETURNING b")},
 	{"INSERT … SELECT", all("INSERT INTO t (a) SELECT b FROM s")},
+	{"INSERT … SELECT, upsert", on("ps", "INSERT INTO t (a) SELECT b FROM s WHERE true ON CONFLICT (a) DO UPDATE SET b = 2", "ma", "INSERT INTO t (a) SELECT b FROM s ON DUPLICATE KEY UPDATE b = 2")},
 	{"INSERT … SET", on("ma", "INSERT INTO t SET a = 1")},
 	{"INSERT … DEFAULT VALUES", on("ps", "INSERT INTO t DEFAULT VALUES", "ma", "INSERT INTO t () VALUES ()")},
 	{"INSERT … OVERRIDING", on("p", "INSERT INTO t (a) OVERRIDING SYSTEM VALUE VALUES (1)")},
@@ -54,6 +55,7 @@ var kinds = []kind{
 	{"INSERT … ON DUPLICATE KEY UPDATE", on("ma", "INSERT INTO t (a) VALUES (1) ON DUPLICATE KEY UPDATE b = 2")},
 	{"INSERT … VALUES … AS new", on("m", "INSERT INTO t (a) VALUES (1) AS new")},
 	{"REPLACE, INSERT OR REPLACE", on("ma", "REPLACE INTO t (a) VALUES (1)", "s", "INSERT OR REPLACE INTO t (a) VALUES (1)")},
+	{"REPLACE … RETURNING", on("a", "REPLACE INTO t (a) VALUES (1) RETURNING a", "s", "INSERT OR REPLACE INTO t (a) VALUES (1) RETURNING a")},
 	{"UPDATE", all("UPDATE t SET a = 1 WHERE b = 2")},
 	{"UPDATE … AS alias", all("UPDATE t AS x SET a = x.a + 1")},
 	{"UPDATE … RETURNING", on("ps", "UPDATE t SET a = 1 RETURNING a")},
@@ -120,6 +122,9 @@ func cell(text string, d sqltext.Dialect, m sqltext.Mode) string {
 		return "refused: `" + u.Code + "`"
 	}
 	if proxy.Reads(st) {
+		if st.Locking {
+			return "checked"
+		}
 		return "runs unchanged"
 	}
 	return "captured"

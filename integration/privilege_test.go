@@ -55,7 +55,7 @@ func limit(t *testing.T, s server, dsn string, exec func(string)) string {
 		user := "lim_" + cfg.DBName[max(0, len(cfg.DBName)-10):]
 		exec("CREATE USER " + user + "@'%' IDENTIFIED BY 'limited-pw'")
 		t.Cleanup(func() { exec("DROP USER " + user + "@'%'") })
-		exec("GRANT SELECT, INSERT, UPDATE, DELETE ON `" + cfg.DBName + "`.* TO " + user + "@'%'")
+		exec("GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER ON `" + cfg.DBName + "`.* TO " + user + "@'%'")
 		cfg.User, cfg.Passwd = user, "limited-pw"
 		return cfg.FormatDSN()
 	}

@@ -1,0 +1,182 @@
+package coltype
+
+func postgres() Server {
+	return Server{
+		Title: "PostgreSQL",
+		Names: []string{"postgres15", "postgres18"},
+		Setup: []string{
+			"CREATE EXTENSION citext", "CREATE EXTENSION hstore", "CREATE EXTENSION ltree", "CREATE EXTENSION isn",
+			"CREATE EXTENSION cube", "CREATE EXTENSION seg", "CREATE EXTENSION intarray",
+			"CREATE SCHEMA app", "CREATE TABLE app.other (a int)", "CREATE FUNCTION app.half(float8) RETURNS float8 LANGUAGE sql AS 'SELECT $1 / 2'",
+			"CREATE TYPE app.pair AS (x float8, y text, z timestamptz)", "CREATE TYPE app.mood AS ENUM ('sad', 'so ''so''', 'ok')",
+			"CREATE DOMAIN app.positive AS int CHECK (value > 0)", "CREATE DOMAIN app.needed AS text NOT NULL DEFAULT 'x' CHECK (length(value) < 100)",
+			"CREATE DOMAIN app.document AS xml", "CREATE DOMAIN app.pairs AS app.pair[]",
+			"CREATE TYPE app.floats AS RANGE (subtype = float8)",
+			"CREATE COLLATION app.folding (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+		},
+		Inner: []string{
+			"pg_node_tree", "pg_ndistinct", "pg_dependencies", "pg_mcv_list", "pg_brin_bloom_summary", "pg_brin_minmax_multi_summary", "gtsvector",
+			"ghstore", "ltree_gist", "intbig_gkey",
+		},
+		Types: append(append(postgresPlain(), postgresOwn()...), postgresNested()...),
+		Sessions: []Session{
+			{Name: "defaults"},
+			{
+				Name: "other texts",
+				Params: map[string]string{
+					"timezone": "Europe/Berlin", "intervalstyle": "sql_standard", "extra_float_digits": "-5", "bytea_output": "escape",
+					"xmloption": "document", "array_nulls": "off", "search_path": "app,public", "quote_all_identifiers": "on",
+				},
+				Sets: []string{"SET datestyle = 'SQL, DMY'"},
+			},
+			{
+				Name: "other zone",
+				Params: map[string]string{
+					"timezone": "America/New_York", "intervalstyle": "iso_8601", "extra_float_digits": "0", "search_path": "public,app,pg_catalog",
+					"transform_null_equals": "on", "default_transaction_isolation": "repeatable read",
+				},
+				Sets: []string{"SET datestyle = 'Postgres, YMD'", "SET backslash_quote = off", "SET xmlbinary = 'hex'"},
+			},
+		},
+		Refused: []Session{
+			{Name: "standard_conforming_strings = off", Sets: []string{"SET standard_conforming_strings = off"}, Code: "session"},
+			{Name: "client_encoding = LATIN1", Sets: []string{"SET client_encoding = 'LATIN1'"}, Code: "session"},
+			{Name: "client_encoding = SJIS", Sets: []string{"SET client_encoding = 'SJIS'"}, Code: "session"},
+		},
+	}
+}
+
+// postgresPlain are the numbers, texts and dates.
+func postgresPlain() []Type {
+	return []Type{
+		{Settled: true, Name: "smallint", Covers: []string{"int2"}, Values: []string{"-32768", "0", "32767"}},
+		{Settled: true, Name: "integer", Covers: []string{"int4"}, Values: []string{"-2147483648", "0", "2147483647"}},
+		{Settled: true, Name: "bigint", Covers: []string{"int8"}, Values: []string{"-9223372036854775808", "0", "9223372036854775807"}},
+		{Name: "numeric", Values: []string{"'NaN'", "'-Infinity'", "'Infinity'", "1e-200", "1.100", "1e1000", "-0.0000"}},
+		{Name: "numeric(30,15)", Values: []string{"123456789012345.123456789012345", "-0.000000000000001", "0"}},
+		{Settled: true, Name: "numeric(3,-5)", Values: []string{"12300000", "-100000"}},
+		{Name: "real", Covers: []string{"float4"}, Values: []string{"'-0'", "1e-45", "'NaN'", "3.4028235e38", "'-Infinity'", "0.1", "16777217"}},
+		{Name: "double precision", Covers: []string{"float8"}, Values: []string{"'-0'", "5e-324", "'NaN'", "'Infinity'", "0.1", "1.7976931348623157e308", "9007199254740993"}},
+		{Name: "money", Values: []string{"'-92233720368547758.08'", "'92233720368547758.07'", "0"}, Key: "key-type"},
+		{Settled: true, Name: "boolean", Covers: []string{"bool"}, Values: []string{"true", "false"}},
+		{Name: "text", Values: []string{"''", `E'a"b\\c''d\n,(){}\t\u00e4\U0001F600'`, "'NULL'", "'null'", "' x '", "repeat('long ', 5000)"}, Keys: []string{"''", "'Ä\"\\,('", "'NULL'", "'a '", "'a'"}},
+		{Settled: true, Name: "character varying(9)", Covers: []string{"varchar"}, Values: []string{"'ab  '", "''", "'äöü😀'"}},
+		{Settled: true, Name: "character(5)", Covers: []string{"bpchar"}, Values: []string{"'ab'", "''", "'äöüß'"}},
+		{Settled: true, Name: "bpchar", Values: []string{"'ab   '", "''", "'x'"}},
+		{Name: `text COLLATE app.folding`, Lone: true, Values: []string{"'Ab'", "'aC'", "''"}},
+		{Settled: true, Name: `"char"`, Values: []string{"'x'", "''", `'\200'`}, Covers: []string{"char"}},
+		{Settled: true, Name: "name", Values: []string{"'n'", "''", "repeat('ä', 31)"}},
+		{Name: "bytea", Values: []string{"''", `'\x00ff5c27'`, "decode(repeat('00ff', 3000), 'hex')"}, Keys: []string{"''", `'\x00ff5c27'`, `'\x00'`}},
+		{Name: "date", Values: []string{"'infinity'", "'-infinity'", "date '4713-01-01 BC'", "date '2020-02-03'", "date '5874897-12-31'"}},
+		{Name: "time(6)", Covers: []string{"time"}, Values: []string{"'24:00:00'", "'00:00:00.000001'", "'00:00'"}},
+		{Name: "time with time zone", Covers: []string{"timetz"}, Values: []string{"'23:59:59.999999+15:59'", "'00:00-15:59:59'", "'24:00:00+00'"}},
+		{Name: "timestamp", Values: []string{"'-infinity'", "timestamp '0001-01-01 BC'", "timestamp '2020-02-03 04:05:06.789012'", "timestamp '294276-12-31 23:59:59.999999'", "timestamp '4713-01-01 00:00:00 BC'"}},
+		{Name: "timestamp(0)", Values: []string{"timestamp '2020-02-03 04:05:06.5'"}},
+		{
+			Name: "timestamp with time zone", Covers: []string{"timestamptz"},
+			Values: []string{
+				"'infinity'", "timestamptz '2020-10-25 00:30:00+00'", "timestamptz '2020-10-25 01:30:00+00'", "timestamptz '2020-11-01 05:30:00+00'",
+				"timestamptz '2020-11-01 06:30:00+00'", "timestamptz '294276-12-31 23:59:59.999999+00'", "timestamptz '4713-01-01 00:00:00+00 BC'", "timestamptz '1890-01-01 00:00:00+00'",
+			},
+		},
+		{Name: "interval", Values: []string{"'-1 year 2 mons -3 days 04:05:06.7'", "'1 day -1 second'", "'0'", "'178000000 years'", "'-00:00:00.000001'", "'1 month -30 days'"}, Keys: []string{"'-1 year 2 mons'", "'1 day -1 second'", "'0'", "'1 month'"}},
+		{Name: "interval day to second(3)", Values: []string{"'1 02:03:04.567'", "'-1'"}},
+		{Settled: true, Name: "uuid", Values: []string{"'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'", "'00000000-0000-0000-0000-000000000000'"}},
+		{Settled: true, Name: "bit(3)", Covers: []string{"bit"}, Values: []string{"B'101'", "B'000'"}, Key: "key-type"},
+		{Settled: true, Name: "bit varying", Covers: []string{"varbit"}, Values: []string{"B''", "B'0110'", "B'1'"}, Key: "key-type"},
+	}
+}
+
+// postgresOwn are the types that few other servers have.
+func postgresOwn() []Type {
+	return []Type{
+		{Settled: true, Name: "json", Values: []string{"'null'", `'{"a": 1,  "a":2}'`, `'"\u0000"'`, "'[1.10, 1e400]'"}, Key: NoSuch},
+		{Name: "jsonb", Values: []string{"'null'", `'{"a": [1.10, null, "x\"y", {}]}'`, "'[]'", "'1e100'"}},
+		{Settled: true, Name: "jsonpath", Values: []string{`'$.a[*] ? (@.b > 1.10)'`, `'strict $."x y"'`}, Key: NoSuch},
+		{Name: "xml", Lone: true, Values: []string{`XMLPARSE(DOCUMENT '<?xml version="1.0" standalone="yes"?><a>b</a>')`, "XMLPARSE(CONTENT 'x<a/>y')", "XMLPARSE(CONTENT '')"}, Key: NoSuch},
+		{Name: "app.document", Lone: true, Values: []string{`XMLPARSE(DOCUMENT '<?xml version="1.0"?><a/>')`}, Key: NoSuch},
+		{Settled: true, Name: "xml[]", Values: []string{"ARRAY[XMLPARSE(CONTENT 'x')]"}, Column: "column-type", Key: "column-type"},
+		{Settled: true, Name: "inet", Values: []string{"'192.168.0.1/24'", "'::1'", "'::ffff:1.2.3.4/128'", "'0.0.0.0/0'"}},
+		{Settled: true, Name: "cidr", Values: []string{"'10.0.0.0/8'", "'::/0'", "'2001:db8::/32'"}},
+		{Settled: true, Name: "macaddr", Values: []string{"'08:00:2b:01:02:03'", "'ff:ff:ff:ff:ff:ff'"}},
+		{Settled: true, Name: "macaddr8", Values: []string{"'08:00:2b:01:02:03:04:05'", "'08:00:2b:01:02:03'"}},
+		{Name: "point", Values: []string{"'(1e-300,-0)'", "'(NaN,Infinity)'"}, Key: NoSuch},
+		{Settled: true, Name: "line", Values: []string{"'{1,-1,0.1}'"}, Key: NoSuch},
+		{Settled: true, Name: "lseg", Values: []string{"'[(0.1,0.2),(0.3,1e300)]'"}, Key: NoSuch},
+		{Settled: true, Name: "box", Values: []string{"'(1,1),(0.1,-0)'"}, Key: NoSuch},
+		{Settled: true, Name: "path", Values: []string{"'[(0,0),(1.1,1)]'", "'((0,0),(1.1,1))'"}, Key: NoSuch},
+		{Name: "polygon", Values: []string{"'((0,0),(1.1,1),(0.3,0))'"}, Key: NoSuch},
+		{Settled: true, Name: "circle", Values: []string{"'<(0.1,0.2),1e-5>'"}, Key: NoSuch},
+		{Settled: true, Name: "tsvector", Values: []string{`'a:1A ''b c'':2'`, "''"}, Key: "key-type"},
+		{Settled: true, Name: "tsquery", Values: []string{"'a & !b <-> c'", "'''x y'':*A'"}, Key: "key-type"},
+		{Settled: true, Name: "pg_lsn", Values: []string{"'16/B374D848'", "'0/0'", "'FFFFFFFF/FFFFFFFF'"}},
+		{Settled: true, Name: "pg_snapshot", Values: []string{"'10:20:10,14,15'"}, Key: NoSuch},
+		{Settled: true, Name: "txid_snapshot", Values: []string{"'10:20:10,14,15'"}, Key: NoSuch},
+		{Settled: true, Name: "xid", Values: []string{"'4294967295'", "'3'"}, Key: NoSuch},
+		{Settled: true, Name: "xid8", Values: []string{"'18446744073709551615'", "'0'"}},
+		{Settled: true, Name: "cid", Values: []string{"'4294967295'"}, Key: NoSuch},
+		{Settled: true, Name: "tid", Values: []string{"'(4294967295,65535)'", "'(0,1)'"}},
+		{Settled: true, Name: "oid", Values: []string{"4294967295", "0"}},
+		{Settled: true, Name: "oidvector", Values: []string{"'1 2 3'", "''"}},
+		{Settled: true, Name: "int2vector", Values: []string{"'-1 2 3'", "''"}},
+		{Name: "regclass", Values: []string{"'app.other'", "'pg_class'", "0"}, Covers: []string{"regclass"}},
+		{Name: "regtype", Values: []string{"'app.pair'", "'int4'", "'app.mood[]'"}},
+		{Name: "regproc", Values: []string{"'app.half'", "'pg_catalog.now'"}},
+		{Name: "regprocedure", Values: []string{"'app.half(float8)'", "'abs(int)'"}},
+		{Name: "regoper", Values: []string{"'pg_catalog.||/'"}},
+		{Name: "regoperator", Values: []string{"'+(integer,integer)'"}},
+		{Name: "regrole", Values: []string{"current_user::regrole", "0"}},
+		{Name: "regnamespace", Values: []string{"'app'", "'pg_catalog'"}},
+		{Name: "regcollation", Values: []string{"'app.folding'", `'"C"'`}},
+		{Name: "regconfig", Values: []string{"'english'", "'pg_catalog.simple'"}},
+		{Name: "regdictionary", Values: []string{"'simple'"}},
+		{Settled: true, Name: "refcursor", Values: []string{"'a b'", "''"}, Key: NoSuch},
+		{Settled: true, Name: "aclitem", Values: []string{"makeaclitem(10, 10, 'SELECT', false)"}, Column: "column-type", Key: NoSuch},
+		{Settled: true, Name: "citext", Values: []string{"'AbC'", "'ß'", "''"}},
+		{Settled: true, Name: "hstore", Values: []string{`'a=>NULL, "b"=>"c=>d"'`, "''", `'" "=>""'`}},
+		{Settled: true, Name: "ltree", Values: []string{"'a.b_1.c'", "''"}, Only: []string{"postgres15"}, Key: "key-type"},
+		{Settled: true, Name: "ltree", Values: []string{"'a.b_1.c'", "''"}, Only: []string{"postgres18"}},
+		{Settled: true, Name: "lquery", Values: []string{"'a.*{1,2}.!b|c'"}, Key: NoSuch},
+		{Settled: true, Name: "ltxtquery", Values: []string{"'a & b*@'"}, Key: NoSuch},
+		{Name: "cube", Values: []string{"'(0.1,-0),(1e-300,2)'", "'()'"}, Key: "key-type"},
+		{Settled: true, Name: "seg", Values: []string{"'1.50 .. 2.00'"}, Column: "column-type", Key: "column-type"},
+		{Settled: true, Name: "query_int", Values: []string{"'1&2'"}, Column: "column-type", Key: NoSuch},
+		{
+			Name: "isbn", Values: []string{"'978-0-393-04002-9'"}, Column: "column-type", Key: "column-type",
+			Covers: []string{"ean13", "isbn13", "ismn", "ismn13", "issn", "issn13", "upc"},
+		},
+	}
+}
+
+// postgresNested are arrays, ranges and the user's own types.
+func postgresNested() []Type {
+	return []Type{
+		{Settled: true, Name: "integer[]", Values: []string{"'{}'", "'[0:1]={1,-2}'", "'{{1,2},{3,4}}'", "ARRAY[1,NULL,3]"}},
+		{Name: "text[]", Values: []string{`ARRAY['NULL', NULL, '', 'a"b\c', ' x ', '{}']`, "'{}'"}},
+		{Name: "real[]", Values: []string{"ARRAY[0.1, 'NaN', '-0', 1e-45]::real[]"}},
+		{Name: "money[]", Values: []string{"ARRAY['1.10'::money, NULL]"}, Key: "key-type"},
+		{Name: "bytea[]", Values: []string{`ARRAY['\x00ff'::bytea, '', NULL]`}},
+		{Name: "interval[]", Values: []string{"ARRAY['-1 year 2 mons -3 days'::interval]"}},
+		{Name: "timestamp with time zone[]", Values: []string{"ARRAY['2020-10-25 01:30:00+00'::timestamptz, 'infinity']"}},
+		{Name: "app.pair", Values: []string{`ROW(0.1::float8, 'a,"b)\', 'infinity')::app.pair`, "ROW(NULL, NULL, NULL)::app.pair", "ROW('-0', '', timestamptz '2020-10-25 01:30:00+00')::app.pair"}},
+		{Name: "app.pair[]", Values: []string{`ARRAY[ROW(1, 'x', NULL)::app.pair, NULL]`}},
+		{Name: "app.pairs", Lone: true, Values: []string{`ARRAY[ROW(1, 'x', NULL)::app.pair, NULL]`}},
+		{Settled: true, Name: "app.mood", Values: []string{"'so ''so'''", "'sad'"}},
+		{Settled: true, Name: "app.mood[]", Values: []string{"ARRAY['so ''so''', NULL]::app.mood[]"}},
+		{Name: "app.positive", Values: []string{"3", "2147483647"}},
+		{Name: "app.needed", NotNull: true, Values: []string{"'y'", "''"}},
+		{Name: "app.floats", Values: []string{"'[-0,0.1)'", "'(,)'", "'empty'"}},
+		{Settled: true, Name: "int4range", Values: []string{"'empty'", "'[1,5)'", "'(,)'"}},
+		{Settled: true, Name: "int8range", Values: []string{"'[-9223372036854775808,9223372036854775807)'"}},
+		{Name: "numrange", Values: []string{"'(1.10,1e100]'", "'[1.0,1.00]'"}},
+		{Name: "tsrange", Values: []string{"tsrange('2020-10-25 02:30', 'infinity')"}, Keys: []string{"'[2020-10-25 02:30,infinity]'"}},
+		{Name: "tstzrange", Values: []string{"tstzrange('2020-10-25 00:30+00', '2020-10-25 01:30+00', '[]')", "'(,)'"}, Keys: []string{"'[2020-10-25 00:30+00,2020-10-25 01:30+00]'"}},
+		{Name: "daterange", Values: []string{"daterange('2020-01-01', 'infinity')"}, Keys: []string{"'[2020-01-01,infinity)'"}},
+		{Settled: true, Name: "int4multirange", Values: []string{"'{}'", "'{[1,2),[5,9)}'"}},
+		{Settled: true, Name: "int8multirange", Values: []string{"'{[1,2),[5,9)}'"}},
+		{Name: "nummultirange", Values: []string{"'{[1.10,2.00]}'"}},
+		{Name: "tsmultirange", Values: []string{"tsmultirange(tsrange('2020-10-25 02:30', NULL))"}, Keys: []string{"'{[2020-10-25 02:30,)}'"}},
+		{Name: "tstzmultirange", Values: []string{"tstzmultirange(tstzrange('2020-10-25 00:30+00', '2020-10-25 01:30+00'))"}, Keys: []string{"'{[2020-10-25 00:30+00,2020-10-25 01:30+00)}'"}},
+		{Name: "datemultirange", Values: []string{"'{(,)}'"}},
+	}
+}
