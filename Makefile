@@ -48,6 +48,14 @@ difftest: ## statement analysis against parsers and servers, in full: about an h
 		$(BIN)/testservers $(BIN)/difftest -mode $$mode -mutants $$(($(DIFFTEST_MUTANTS) / 10)) -generated 20000; done
 	cd internal/difftest && GTX_DIFFTEST_CAPTURE=$(DIFFTEST_CAPTURE) GTX_DIFFTEST_INJECT=all $(BIN)/testservers go test -count 1 -timeout 3h ./capture ./inject
 
+BENCH_ROUNDS ?= 300
+
+.PHONY: bench
+bench: ## what capture costs on every kind of server, which waits for its disk: ten minutes on a quiet machine
+	@scripts/servers.sh
+	go build -o $(BIN)/testservers ./internal/testserver/cmd/testservers
+	GTX_TEST_DURABLE=1 GTX_BENCH_ROUNDS=$(BENCH_ROUNDS) $(BIN)/testservers go test -count 1 -v -timeout 1h -run TestBench ./cmd/gtx
+
 .PHONY: servers
 servers: ## make the database servers of the tests available, without installing them
 	scripts/servers.sh

@@ -4,115 +4,22 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"io"
-	"net"
-	"net/url"
-	"sync"
+	"strings"
 	"testing"
 
-	"github.com/go-sql-driver/mysql"
-
 	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/internal/wire"
 )
 
-// turns is a loopback relay that counts round trips: how often the client
-// speaks after the server has spoken.
-type turns struct {
-	addr string
-	stop func()
-
-	// mu protects the following.
-	mu sync.Mutex
-	n  int
-}
-
-func (w *turns) count() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.n
-}
-
-func relay(t *testing.T, to string) *turns {
+// through gives the DSN with its address replaced by a relay's.
+func through(t *testing.T, s server, dsn string) (string, *wire.Relay) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	relayed, w, err := wire.Through(strings.TrimPrefix(s.driver, "gtx-"), dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &turns{addr: l.Addr().String()}
-	var wg sync.WaitGroup
-	var conns sync.Map
-	wg.Go(func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			server, err := net.Dial("tcp", to)
-			if err != nil {
-				client.Close()
-				return
-			}
-			conns.Store(client, true)
-			conns.Store(server, true)
-			serverSpoke := true
-			turn := func(fromClient bool) {
-				w.mu.Lock()
-				defer w.mu.Unlock()
-				if fromClient && serverSpoke {
-					w.n++
-				}
-				serverSpoke = !fromClient
-			}
-			pipe := func(dst, src net.Conn, fromClient bool) {
-				buf := make([]byte, 64<<10)
-				for {
-					n, err := src.Read(buf)
-					if n > 0 {
-						turn(fromClient)
-						if _, err := dst.Write(buf[:n]); err != nil {
-							break
-						}
-					}
-					if err != nil {
-						break
-					}
-				}
-				dst.Close()
-				src.Close()
-			}
-			wg.Go(func() { pipe(server, client, true) })
-			wg.Go(func() { pipe(client, server, false) })
-		}
-	})
-	w.stop = func() {
-		l.Close()
-		conns.Range(func(c, _ any) bool { c.(io.Closer).Close(); return true })
-		wg.Wait()
-	}
-	t.Cleanup(w.stop)
-	return w
-}
-
-// through gives the DSN with its address replaced by a relay's, for the user's
-// connections; phase two keeps the direct one.
-func through(t *testing.T, s server, dsn string) (string, *turns) {
-	t.Helper()
-	if s.driver == "gtx-mysql" {
-		cfg, err := mysql.ParseDSN(dsn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w := relay(t, cfg.Addr)
-		cfg.Net, cfg.Addr = "tcp", w.addr
-		return cfg.FormatDSN(), w
-	}
-	u, err := url.Parse(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := relay(t, u.Host)
-	u.Host = w.addr
-	return u.String(), w
+	t.Cleanup(w.Close)
+	return relayed, w
 }
 
 // TestRoundTrips counts what one UPDATE by key in a local transaction costs on the
@@ -126,7 +33,7 @@ func TestRoundTrips(t *testing.T) {
 			mustExec(t, direct, "CREATE TABLE thing (id bigint PRIMARY KEY, n bigint NOT NULL, s varchar(100))")
 			mustExec(t, direct, "INSERT INTO thing VALUES (1, 1, 'a')")
 			relayed, w := through(t, s, dsn+separator(dsn)+"gtx_scan_interval=1h")
-			plain, err := sql.Open(map[string]string{"gtx-mysql": "mysql", "gtx-postgres": "postgres"}[s.driver], withoutGTX(relayed))
+			plain, err := sql.Open(strings.TrimPrefix(s.driver, "gtx-"), withoutGTX(relayed))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -154,9 +61,9 @@ func TestRoundTrips(t *testing.T) {
 			measured := 0
 			for range 3 { // the first ones open connections and fill caches
 				if err := gtx.Run(t.Context(), func(ctx context.Context) error {
-					from := w.count()
+					from := w.RoundTrips()
 					err := update(ctx, ours)
-					measured = w.count() - from
+					measured = w.RoundTrips() - from
 					return err
 				}, gtx.WithCoordinator(bus)); err != nil {
 					t.Fatal(err)
@@ -165,11 +72,11 @@ func TestRoundTrips(t *testing.T) {
 			}
 			var bare int
 			for range 3 {
-				from := w.count()
+				from := w.RoundTrips()
 				if err := update(t.Context(), plain); err != nil {
 					t.Fatal(err)
 				}
-				bare = w.count() - from
+				bare = w.RoundTrips() - from
 			}
 			t.Logf("%s: BEGIN, UPDATE, COMMIT: bare %d round trips, inside a global transaction %d", s.name, bare, measured)
 			if measured > bare {

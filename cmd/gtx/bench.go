@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/globaltx/globaltx/internal/bench"
+	"github.com/globaltx/globaltx/internal/wire"
+	"github.com/globaltx/globaltx/natsbus"
+)
+
+const benchHelp = `Measures what a global transaction adds to a local one (BEGIN, one statement,
+COMMIT), against the base driver on the same table of the same server, interleaved
+in random order. The coordinator is embedded, its log in a temporary directory. The
+table has a random name and is dropped at the end; the tables of the undo log
+(gtx_*) stay. One connection, so it shows times, not throughput.
+
+  plain   p50 of the local transaction with the base driver
+  local   the same inside a global transaction, as a multiple of plain
+  whole   the call of gtx.Run around it, decision included, as a multiple of plain
+  trips   round trips to the database, plain and local
+  forced  forced writes of the database per transaction, plain and whole with phase
+          two; the coordinator forces one more for each decision
+
+Usage: gtx bench [flags] DSN
+
+`
+
+func runBench(ctx context.Context, args []string, std stdio) (err error) {
+	flags := flag.NewFlagSet("gtx bench", flag.ContinueOnError)
+	flags.SetOutput(std.err)
+	rounds := flags.Int("rounds", 200, "how often each statement is timed")
+	seed := flags.Uint64("seed", 0, "of the random order (default: random)")
+	markdown := flags.Bool("markdown", false, "write the table for a Markdown page")
+	flags.Usage = func() {
+		fmt.Fprint(std.err, benchHelp)
+		flags.PrintDefaults()
+		fmt.Fprint(std.err, "\n", targetHelp)
+	}
+	words, err := parseAnywhere(flags, args)
+	if errors.Is(err, flag.ErrHelp) {
+		return err
+	} else if err != nil {
+		return errUsage
+	}
+	if len(words) != 1 || *rounds < 1 {
+		flags.Usage()
+		return errUsage
+	}
+	t, err := parseTarget(words[0])
+	if err != nil {
+		return err
+	}
+	var random [12]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return err
+	}
+	if *seed == 0 {
+		*seed = binary.LittleEndian.Uint64(random[4:])
+	}
+	dir, err := os.MkdirTemp("", "gtx-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	bus, err := natsbus.Embedded(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer bus.Close()
+	var relays []*wire.Relay
+	defer func() {
+		for _, r := range relays {
+			r.Close()
+		}
+	}()
+	lines, err := bench.Run(ctx, bench.Config{
+		Open: func(global, relayed bool) (*sql.DB, bench.Counter, error) {
+			t := t
+			var counter bench.Counter
+			if relayed && t.driver != "sqlite" {
+				var r *wire.Relay
+				var err error
+				if t.plain, r, err = wire.Through(t.driver, t.plain); err != nil {
+					return nil, nil, err
+				}
+				t.dsn, counter, relays = t.plain, r, append(relays, r)
+			}
+			side, err := t.open(global, 1)
+			return side.DB, counter, err
+		},
+		Dialect: t.dialect, Coordinator: bus, Rounds: *rounds, Seed: *seed,
+		Table: fmt.Sprintf("gtx_bench_%x", random[:4]),
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", t.show, err)
+	}
+	fmt.Fprintf(std.out, "%s, %d rounds, seed %d\n\n", t.show, *rounds, *seed)
+	return writeBench(std.out, lines, *markdown)
+}
+
+func writeBench(w io.Writer, lines []bench.Line, markdown bool) error {
+	rows := [][]string{{"statement", "plain", "local", "p90", "whole", "trips", "forced"}}
+	for _, l := range lines {
+		rows = append(rows, []string{
+			l.Work, l.Plain.P(0.5).Round(time.Microsecond).String(),
+			ratio(l.Local.P(0.5), l.Plain.P(0.5)), ratio(l.Local.P(0.9), l.Plain.P(0.9)), ratio(l.Whole.P(0.5), l.Plain.P(0.5)),
+			number(float64(l.PlainTrips)) + " → " + number(float64(l.LocalTrips)),
+			number(l.PlainForced) + " → " + number(l.WholeForced),
+		})
+	}
+	if markdown {
+		for i, r := range rows {
+			for _, cell := range r {
+				fmt.Fprintf(w, "| %s ", cell)
+			}
+			fmt.Fprintln(w, "|")
+			if i == 0 {
+				fmt.Fprintln(w, "|---|---|---|---|---|---|---|")
+			}
+		}
+		return nil
+	}
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, r := range rows {
+		for _, cell := range r {
+			fmt.Fprint(tw, cell, "\t")
+		}
+		fmt.Fprintln(tw)
+	}
+	return tw.Flush()
+}
+
+func ratio(a, b time.Duration) string { return strconv.FormatFloat(float64(a)/float64(b), 'f', 2, 64) }
+
+// number is "-" for what was not counted.
+func number(v float64) string {
+	if v < 0 {
+		return "-"
+	}
+	return strconv.FormatFloat(v, 'g', 3, 64)
+}
