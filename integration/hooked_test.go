@@ -137,7 +137,49 @@ func (k *hookConn) BeginTx(ctx context.Context, opts sqldriver.TxOptions) (sqldr
 }
 
 func (k *hookConn) PrepareContext(ctx context.Context, q string) (sqldriver.Stmt, error) {
-	return k.Conn.(sqldriver.ConnPrepareContext).PrepareContext(ctx, q)
+	st, err := k.Conn.(sqldriver.ConnPrepareContext).PrepareContext(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return &hookStmt{st, q, k.h}, nil
+}
+
+type hookStmt struct {
+	sqldriver.Stmt
+	text string
+	h    *hook
+}
+
+func (k *hookStmt) ExecContext(ctx context.Context, args []sqldriver.NamedValue) (sqldriver.Result, error) {
+	if err := k.h.ask(k.text); err != nil {
+		return nil, err
+	}
+	res, err := k.Stmt.(sqldriver.StmtExecContext).ExecContext(ctx, args)
+	if err = k.h.told(k.text, err); err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+func (k *hookStmt) QueryContext(ctx context.Context, args []sqldriver.NamedValue) (sqldriver.Rows, error) {
+	if err := k.h.ask(k.text); err != nil {
+		return nil, err
+	}
+	rows, err := k.Stmt.(sqldriver.StmtQueryContext).QueryContext(ctx, args)
+	if told := k.h.told(k.text, err); told != nil {
+		if err == nil {
+			_ = rows.Close()
+		}
+		return nil, told
+	}
+	return rows, nil
+}
+
+func (k *hookStmt) CheckNamedValue(nv *sqldriver.NamedValue) error {
+	if ch, ok := k.Stmt.(sqldriver.NamedValueChecker); ok {
+		return ch.CheckNamedValue(nv)
+	}
+	return sqldriver.ErrSkip
 }
 
 func (k *hookConn) ResetSession(ctx context.Context) error {

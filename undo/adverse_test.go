@@ -418,3 +418,22 @@ func TestDomainRefusesTheImage(t *testing.T) {
 		}
 	})
 }
+
+// TestCancelledAnywhere: phase two is cancelled at any point, and is done by whoever
+// comes next. A pool may find a connection closed beside its use then.
+func TestCancelledAnywhere(t *testing.T) {
+	onStages(t, func(s *stage) {
+		seed := rand.Uint64()
+		s.Logf("seed %d", seed)
+		rng := rand.New(rand.NewPCG(seed, 0))
+		for range 10 {
+			s.begun([]string{"UPDATE thing SET n = n + 1"}, func(xid gtx.XID) {
+				for range 15 {
+					ctx, cancel := context.WithTimeout(s.Context(), time.Duration(rng.Int64N(int64(4*time.Millisecond))))
+					_ = s.res.Resolve(ctx, gtx.Resolution{XID: xid, Status: gtx.Aborted}) // or not
+					cancel()
+				}
+			})
+		}
+	})
+}

@@ -74,7 +74,9 @@ func (t *localTx) begin(ctx context.Context, session bool) error {
 	if t.r.cfg.Dialect.Name() == "sqlite" {
 		return nil
 	}
-	tx, err := t.conn.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	// Not cancelled: database/sql would roll back and close beside us, and a sql.Conn
+	// that is closed beside its use panics. The statements end with ctx.
+	tx, err := t.conn.BeginTx(context.WithoutCancel(ctx), &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
 		return fmt.Errorf("begin phase two: %w", err)
 	}
