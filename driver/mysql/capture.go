@@ -50,7 +50,7 @@ func (Dialect) Capture(ctx context.Context, c driver.Conn, r *proxy.Capture) (*p
 	unmark(p)
 	a, err := p.run(ctx, c)
 	if err != nil {
-		unmarkFailed(ctx, c, err)
+		p.cleanUp(ctx, c, err)
 		return nil, failed(ctx, c, r, err)
 	}
 	out := &proxy.Captured{}

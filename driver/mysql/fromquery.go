@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"regexp"
 	"strconv"
 
 	"github.com/globaltx/globaltx/proxy"
@@ -10,6 +11,9 @@ import (
 
 // newRowsTable is the temporary table that takes what a query gives.
 const newRowsTable = "gtx_new"
+
+// setsLastID finds LAST_INSERT_ID with an argument.
+var setsLastID = regexp.MustCompile(`(?i)last_insert_id[\s` + "`" + `]*\(\s*[^)\s]`)
 
 // fromQuery is an INSERT or REPLACE whose rows come from a query. The query runs
 // once, so that it may give what it likes and no second answer can differ: into a
@@ -27,6 +31,9 @@ type fromQuery struct {
 
 func newFromQuery(p *packet, r *proxy.Capture) (*fromQuery, error) {
 	s, t := r.Stmt, r.Table
+	if mentions(s.Slice(s.Span), newRowsTable) {
+		return nil, unsupported("own-table", newRowsTable+" is the name of the temporary table that capture takes, which hides any other", "rename the user's")
+	}
 	q := &fromQuery{packet: p, r: r, ref: s.Slice(s.Target().NameSpan)}
 	names := s.Columns
 	if names == nil {
@@ -91,6 +98,9 @@ func insertQuery(p *packet, r *proxy.Capture) (form, error) {
 		return q.numbered(auto)
 	}
 	s := r.Stmt
+	if setsLastID.MatchString(s.Slice(s.Query)) {
+		return form{}, unsupported("volatile", "LAST_INSERT_ID with an argument in the query would not come back as the statement's", "compute the value in the program")
+	}
 	q.take()
 	q.fits()
 	var f form
@@ -123,6 +133,7 @@ func insertQuery(p *packet, r *proxy.Capture) (form, error) {
 // says which rows are duplicates.
 func (q *fromQuery) take() {
 	s := q.r.Stmt
+	q.temporary = true
 	q.next()
 	q.add("DROP TEMPORARY TABLE IF EXISTS ", newRowsTable)
 	q.next()
@@ -201,10 +212,15 @@ func (q *fromQuery) statement() int {
 	s := q.r.Stmt
 	user := q.next()
 	q.user(sqltext.Span{Start: s.Span.Start, End: s.Query.Start})
+	q.rows()
+	return user
+}
+
+// rows adds the query that gives the temporary table.
+func (q *fromQuery) rows() {
 	q.add(" SELECT ")
 	q.names()
 	q.add(" FROM ", newRowsTable, " WHERE TRUE ")
-	return user
 }
 
 // arrived adds the capture of the new rows.
@@ -242,6 +258,10 @@ func (q *fromQuery) upsert() (form, error) {
 	if s.Upserts != nil {
 		q.countNew(keys)
 	}
+	pinned := s.Replace && len(keys) == 1
+	if pinned {
+		q.pin()
+	}
 	var f form
 	f.user = q.statement()
 	if s.Upserts != nil {
@@ -255,6 +275,9 @@ func (q *fromQuery) upsert() (form, error) {
 		q.add("SET @gtx_new=ROW_COUNT()")
 	}
 	q.arrived(true)
+	if pinned {
+		checkPin(q.packet, q.r, "@gtx_n")
+	}
 	settle(q.packet, q.r, "@gtx_n", len(keys))
 	return f, nil
 }

@@ -131,16 +131,21 @@ func unmark(p *packet) {
 	p.add(guardUnmark)
 }
 
-// unmarkFailed takes the marker away after a packet that ended with err. A
-// connection where that cannot be known is closed.
-func unmarkFailed(ctx context.Context, c driver.Conn, err error) {
+// cleanUp takes away what a packet that ended with err leaves on the session: the
+// marker and the temporary table. A connection where that cannot be known is closed.
+func (p *packet) cleanUp(ctx context.Context, c driver.Conn, err error) {
 	if errors.Is(err, gtx.ErrUnsupported) || errors.Is(err, driver.ErrSkip) {
 		return // nothing was sent
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
+	text := guardUnmark
+	if p.temporary {
+		text += "; DROP TEMPORARY TABLE IF EXISTS " + newRowsTable
+	}
 	if e, ok := c.(driver.ExecerContext); ok {
-		if _, err := e.ExecContext(ctx, guardUnmark, nil); err == nil {
+		// Who may not drop it could not create it.
+		if _, err := e.ExecContext(ctx, text, nil); err == nil || (Dialect{}).Classify(err) == undo.Denied {
 			return
 		}
 	}

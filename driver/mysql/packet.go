@@ -23,6 +23,8 @@ type packet struct {
 	args    []driver.NamedValue
 	markers []int // where the question marks of args stand
 	n       int   // statements so far
+	// temporary: newRowsTable is taken, and must not stay on the session.
+	temporary bool
 }
 
 // next begins the next statement and gives its index in the results.

@@ -15,13 +15,14 @@ import (
 type uniqueKey struct {
 	Name    string
 	Columns []int  // of undo.Table.Columns
+	Hash    bool   // MariaDB: of values too long for an index
 	Odd     string // why rows cannot be found by it; "" when they can
 }
 
 // uniqueKeys reads all of them, the primary key first, in the form of Table.Attr.
 // They are no part of the fingerprint: images do not depend on them.
 func uniqueKeys(ctx context.Context, q undo.Query, schema, name string, cols []undo.Column) (string, error) {
-	rows, err := q(ctx, `SELECT INDEX_NAME, COLUMN_NAME, SUB_PART FROM information_schema.STATISTICS
+	rows, err := q(ctx, `SELECT INDEX_NAME, COLUMN_NAME, SUB_PART, INDEX_TYPE FROM information_schema.STATISTICS
 	WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND NON_UNIQUE = 0 ORDER BY INDEX_NAME <> 'PRIMARY', INDEX_NAME, SEQ_IN_INDEX`, schema, name)
 	if err != nil {
 		return "", fmt.Errorf("read unique keys of %s.%s: %w", schema, name, err)
@@ -29,7 +30,7 @@ func uniqueKeys(ctx context.Context, q undo.Query, schema, name string, cols []u
 	var keys []uniqueKey
 	for _, r := range rows {
 		if len(keys) == 0 || keys[len(keys)-1].Name != r[0] {
-			keys = append(keys, uniqueKey{Name: r[0]})
+			keys = append(keys, uniqueKey{Name: r[0], Hash: r[3] == "HASH"})
 		}
 		k, at := &keys[len(keys)-1], -1
 		for i := range cols {
@@ -68,6 +69,10 @@ func uniqueOf(r *proxy.Capture) ([]uniqueKey, error) {
 		if k.Odd != "" {
 			return nil, unsupported("unique-key", fmt.Sprintf("rows in the way cannot be found by the unique key %s: %s", k.Name, k.Odd),
 				"use UPDATE, and INSERT when it changed nothing")
+		}
+		if k.Hash && r.Stmt.Replace {
+			return nil, unsupported("unique-key", "the unique key "+k.Name+" is a hash, which the server asks first, and does not count a row that REPLACE finds equal there",
+				"use ON DUPLICATE KEY UPDATE")
 		}
 		for _, col := range k.Columns {
 			at := place(r, col)

@@ -20,7 +20,8 @@ import (
 //
 // At READ COMMITTED a row may come into the way behind the capture. ON DUPLICATE
 // KEY UPDATE does not write it: an assignment that changes nothing is added, which
-// fails where the row has no image. The others see by the counts.
+// fails where the row has no image. The others see by the counts, REPLACE with the
+// help of pin.
 func upsert(p *packet, r *proxy.Capture, from [][]source) (form, error) {
 	s, t := r.Stmt, r.Table
 	keys, err := uniqueOf(r)
@@ -50,6 +51,7 @@ func upsert(p *packet, r *proxy.Capture, from [][]source) (form, error) {
 		hits(p, r, from, keys, ref)
 		p.add(")")
 	}
+	pinned := s.Replace && len(keys) == 1 && pinRows(p, r, from, ref)
 	user := p.next()
 	switch {
 	case s.Upserts != nil:
@@ -62,6 +64,9 @@ func upsert(p *packet, r *proxy.Capture, from [][]source) (form, error) {
 		p.add("SET @gtx_new=ROW_COUNT()")
 	}
 	captureNew(p, r, from, "@gtx_new", true)
+	if pinned {
+		checkPin(p, r, n)
+	}
 	settle(p, r, n, len(keys))
 	return form{user: user, agree: func([]int64) bool { return true }}, nil
 }
