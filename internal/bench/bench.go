@@ -232,15 +232,15 @@ func (b *bench) create(ctx context.Context) error {
 func (b *bench) insert(id, n int64) undo.Statement {
 	var s strings.Builder
 	fmt.Fprintf(&s, "INSERT INTO %s (id, n, k, s, t, d, e, at, note, flag) VALUES ", b.Table)
-	args := make([]any, 0, 3*n)
+	args := make([]any, 0, 4*n)
 	p := b.Dialect.Placeholder
 	for i := range n {
 		if i > 0 {
 			s.WriteString(", ")
 		}
 		at := len(args)
-		fmt.Fprintf(&s, "(%s, 0, %s, %s, 'a text of some length', 1234.5678, 0.5, '2024-02-29', NULL, 1)", p(at+1), p(at+2), p(at+3))
-		args = append(args, id+i, (id+i)%977, fmt.Sprint("row ", id+i))
+		fmt.Fprintf(&s, "(%s, 0, %s, %s, 'a text of some length', 1234.5678, 0.5, %s, NULL, 1)", p(at+1), p(at+2), p(at+3), p(at+4))
+		args = append(args, id+i, (id+i)%977, fmt.Sprint("row ", id+i), "2024-02-29")
 	}
 	return undo.Statement{Text: s.String(), Args: args}
 }
