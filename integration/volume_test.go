@@ -286,8 +286,9 @@ func others(t *testing.T, s server, db *sql.DB, n int) {
 	}
 }
 
-// TestVolumeOthers: what a transaction costs must not grow with the undo rows of
-// others, in capture, in phase two and in the scan.
+// TestVolumeOthers: everything works among many undo rows of others, in capture, in
+// phase two and in the scan. What it takes is told, with and without them, and held
+// against nothing; TestPlansAreLinear of the MySQL driver counts reads.
 func TestVolumeOthers(t *testing.T) {
 	n := volume(50_000, 5_000_000)
 	onEach(t, func(t *testing.T, s server) {
@@ -331,17 +332,14 @@ func TestVolumeOthers(t *testing.T) {
 		among := cost()
 		st, _ := driver.Stats(db)
 		t.Logf("%d undo rows of others (made in %v): %v, %v without; %d scans, %v", n, made, among, alone, st.Scans, st.LastError)
-		if limit := 5*alone + 20*time.Millisecond; among > limit {
-			t.Errorf("%v among %d undo rows of others, %v without", among, n, alone)
-		}
 		res, closed := resolverOf(t, s, dsn, bus)
 		defer closed()
 		begin = time.Now()
 		left, err := res.Scan(t.Context())
 		took := time.Since(begin)
 		t.Logf("one scan: %d left, %v", left, took)
-		if err != nil || left == 0 || took > 2*time.Second {
-			t.Errorf("scan: %d left, %v, %v", left, took, err)
+		if err != nil || left == 0 {
+			t.Errorf("scan: %d left, %v", left, err)
 		}
 		mustExec(t, db, "DELETE FROM gtx_undo WHERE tbl = 'other'")
 	})
