@@ -180,6 +180,17 @@ func (c *cell) images(ctx context.Context, tx *sql.Tx, xid gtx.XID, res sql.Resu
 			return nil, fmt.Errorf("show undo row: %d lines, %w", len(shown), err)
 		}
 		before, now := columns(shown[0][4]), columns(shown[0][5])
+		if row.Op == undo.Insert && now != nil && now[2] != 1 {
+			// At REPEATABLE READ PostgreSQL also shows the row with this key that somebody
+			// has deleted since the snapshot: of two rows Show has taken the other.
+			again, err := undo.QueryDB(tx)(ctx, fmt.Sprintf(c.sql("SELECT id FROM TABLE WHERE id = %d AND ver = 1"), now[0]))
+			if err != nil {
+				return nil, fmt.Errorf("look for the inserted row: %w", err)
+			}
+			if len(again) == 1 {
+				now[2] = 1
+			}
+		}
 		switch {
 		case row.Op == undo.Insert && now != nil && now[2] == 1, row.Op == undo.Update && before != nil && now != nil && now[2] == before[2]+1:
 			c.exact.Add(1)
