@@ -55,8 +55,8 @@ var shapes = []shape{
 // TestRaces: outside writers on plain connections change the rows that captured
 // statements change, half of whose transactions abort. Every before image must be
 // the version that was overwritten, every outside write must be there at the end,
-// and captured rows must account for changed rows (rules T1, P3). The table that
-// it logs is the one of docs/performance.md.
+// and captured rows must account for changed rows (rules T1, P3). It logs a
+// table of what happened.
 func TestRaces(t *testing.T) {
 	n := 18
 	if text := os.Getenv(racesEnv); text != "" {

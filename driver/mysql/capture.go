@@ -19,7 +19,8 @@ import (
 const undoAlias = "gtx_u"
 
 // Capture sends everything in one packet: BEGIN and the header where they are
-// due, a savepoint, the capture, the user's statement, the after stamp.
+// due, else a look whether the local transaction is still open; a savepoint, the
+// capture, the user's statement, the after stamp.
 //
 //	UPDATE  capture under the row locks; UPDATE of captured rows only; stamp
 //	DELETE  capture under the row locks; DELETE of captured rows only
