@@ -41,8 +41,11 @@ type service struct {
 }
 
 func newService(db *sql.DB, d undo.Dialect, refuse error, set settings) *service {
-	db.SetMaxOpenConns(4)
-	db.SetMaxIdleConns(2)
+	// undo.Resolver ends four things at a time; the others are for its scan, and for
+	// branches whose COMMIT got no answer.
+	db.SetMaxOpenConns(6)
+	db.SetMaxIdleConns(4)
+	db.SetConnMaxIdleTime(time.Minute)
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &service{db: db, dialect: d, refuse: refuse, set: set, stop: cancel, done: make(chan struct{}), entering: make(chan struct{}, 1), first: func() {}}
 	if refuse != nil {

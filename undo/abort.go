@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/globaltx/globaltx/gtx"
 )
@@ -19,8 +20,8 @@ import (
 // one looks for an order that works.
 //
 // found tells whether anything was left.
-func (r *Resolver) abort(ctx context.Context, xid gtx.XID, pushed []gtx.BranchID, also func(t *localTx) error) (found bool, err error) {
-	found, err = r.abortInOrder(ctx, xid, pushed, also)
+func (r *Resolver) abort(ctx context.Context, xid gtx.XID, pushed []gtx.BranchID, wait time.Duration, also func(tx StoreTx) error) (found bool, err error) {
+	found, err = r.abortInOrder(ctx, xid, pushed, wait, also)
 	var no *refusal
 	if err != nil && (errors.As(err, &no) || r.constraint(err)) {
 		var tangled []string
@@ -36,41 +37,36 @@ func (r *Resolver) abort(ctx context.Context, xid gtx.XID, pushed []gtx.BranchID
 }
 
 func (r *Resolver) constraint(err error) bool {
-	class := r.cfg.Dialect.Classify(err)
+	class := r.store.Classify(err)
 	return class == Duplicate || class == Blocked
 }
 
 // abortInOrder is one local transaction that goes through the undo rows page by
 // page. Only what was restored is deleted: a branch that nobody listed may have
 // committed meanwhile (N3), and the next scan finds it.
-func (r *Resolver) abortInOrder(ctx context.Context, xid gtx.XID, pushed []gtx.BranchID, also func(t *localTx) error) (found bool, err error) {
+func (r *Resolver) abortInOrder(ctx context.Context, xid gtx.XID, pushed []gtx.BranchID, wait time.Duration, also func(tx StoreTx) error) (found bool, err error) {
 	count := 0
-	err = r.inTx(ctx, true, true, func(t *localTx) error {
-		branches, visible, err := t.guard(ctx, xid, pushed)
+	err = r.transact(ctx, TxOptions{LockWait: wait, Restores: true}, true, func(tx StoreTx) error {
+		branches, visible, err := guard(ctx, tx, xid, pushed)
 		if err != nil {
 			return err
 		}
 		found = visible > 0
-		tables := map[string]*Table{}
 		for full := true; full; {
-			rows, err := t.undoRows(ctx, xid, pageRows) // a fresh read, after the guards
+			rows, err := tx.UndoRows(ctx, xid, pageRows) // a fresh read, after the guards
 			if err != nil {
 				return err
 			}
-			done := make([]Row, 0, len(rows))
-			for _, run := range runs(rows) {
-				some, err := t.restore(ctx, tables, run)
-				if err != nil {
-					return err
-				}
-				done = append(done, some...)
+			done, err := tx.Restore(ctx, rows)
+			if err != nil {
+				return err
 			}
-			if err := t.deleteUndo(ctx, xid, done); err != nil {
+			if err := tx.DeleteUndo(ctx, done); err != nil {
 				return err
 			}
 			count, full = count+len(done), len(rows) == pageRows
 		}
-		return t.endAbort(ctx, xid, branches, also)
+		return endAbort(ctx, tx, branches, also)
 	})
 	if err == nil {
 		r.count.rows.Add(int64(count))
@@ -78,35 +74,63 @@ func (r *Resolver) abortInOrder(ctx context.Context, xid gtx.XID, pushed []gtx.B
 	return found || count > 0, err
 }
 
-func (t *localTx) endAbort(ctx context.Context, xid gtx.XID, branches []gtx.BranchID, also func(t *localTx) error) error {
-	if err := t.deleteHeaders(ctx, xid, branches); err != nil || also == nil {
+// guard inserts the header key of each branch, known or visible. It waits for
+// local transactions that are still open; afterwards none of these branches can
+// commit. Then all are locked, so that only one resolver goes on. The guards are
+// deleted in the same local transaction (rule P4, barrier mode). visible counts
+// the headers that were there.
+func guard(ctx context.Context, tx StoreTx, xid gtx.XID, pushed []gtx.BranchID) (guards []Header, visible int, err error) {
+	headers, err := tx.Headers(ctx, []gtx.XID{xid}, false)
+	if err != nil {
+		return nil, 0, err
+	}
+	branches := slices.Clone(pushed)
+	for _, h := range headers {
+		branches = append(branches, h.Branch)
+	}
+	slices.Sort(branches)
+	branches = slices.Compact(branches)
+	if err := tx.Guard(ctx, xid, branches); err != nil {
+		return nil, 0, err
+	}
+	if _, err := tx.Headers(ctx, []gtx.XID{xid}, true); err != nil {
+		return nil, 0, err
+	}
+	for _, b := range branches {
+		guards = append(guards, Header{xid, b})
+	}
+	return guards, len(headers), nil
+}
+
+func endAbort(ctx context.Context, tx StoreTx, guards []Header, also func(tx StoreTx) error) error {
+	if err := tx.DeleteHeaders(ctx, guards); err != nil || also == nil {
 		return err
 	}
-	return also(t)
+	return also(tx)
 }
 
 // abortTangled restores rows in an order that the constraints allow. tangled are the
 // tables whose rows stand in each other's way by a unique key; another one that
 // turns out to be tangled starts the local transaction again, once for each table.
-func (r *Resolver) abortTangled(ctx context.Context, xid gtx.XID, pushed []gtx.BranchID, tangled []string, also func(t *localTx) error) error {
+func (r *Resolver) abortTangled(ctx context.Context, xid gtx.XID, pushed []gtx.BranchID, tangled []string, also func(tx StoreTx) error) error {
 	for {
 		u, late := &untangler{tangled: tangled}, ""
 		err := r.inTx(ctx, true, true, func(t *localTx) error {
-			u.localTx, u.tables = t, map[string]*Table{}
-			branches, _, err := t.guard(ctx, xid, pushed)
+			u.localTx = t
+			branches, _, err := guard(ctx, t, xid, pushed)
 			if err != nil {
 				return err
 			}
-			if u.rows, err = t.undoRows(ctx, xid, 0); err != nil {
+			if u.rows, err = t.UndoRows(ctx, xid, 0); err != nil {
 				return err
 			}
 			if err := u.untangle(ctx); err != nil {
 				return err
 			}
-			if err := t.deleteUndo(ctx, xid, u.ended); err != nil {
+			if err := t.DeleteUndo(ctx, u.ended); err != nil {
 				return err
 			}
-			if err := t.endAbort(ctx, xid, branches, also); err != nil {
+			if err := endAbort(ctx, t, branches, also); err != nil {
 				return err
 			}
 			late, err = t.checkLate(ctx)

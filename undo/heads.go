@@ -16,10 +16,9 @@ const (
 	bulkRows = 500
 )
 
-// undoRows reads the heads of the first undo rows of xid, newest first, at most limit of them;
-// of all where it is 0. Those of one statement come in the order in which they free
-// unique keys: what it inserted, updated, deleted.
-func (t *localTx) undoRows(ctx context.Context, xid gtx.XID, limit int) ([]Row, error) {
+// UndoRows implements StoreTx; a limit of 0 is none. Rows of one statement come in the
+// order in which they free unique keys: what it inserted, updated, deleted.
+func (t *localTx) UndoRows(ctx context.Context, xid gtx.XID, limit int) ([]Row, error) {
 	text := "SELECT tbl, keyh, branch, seq, op, schema_fp FROM gtx_undo WHERE xid = ? ORDER BY branch DESC, seq DESC, tbl DESC, keyh DESC"
 	if limit > 0 {
 		text += fmt.Sprintf(" LIMIT %d", limit)
@@ -99,19 +98,61 @@ func (t *localTx) deleteFrom(table string) string {
 	return "DELETE FROM " + table + " WHERE "
 }
 
-// deleteUndo deletes undo rows by primary key and owner: by key alone it could be
-// the next owner's row (rule P2).
-func (t *localTx) deleteUndo(ctx context.Context, xid gtx.XID, rows []Row) error {
+// DeleteUndo implements StoreTx: by primary key and owner, for by key alone it could
+// be the next owner's row (rule P2).
+func (t *localTx) DeleteUndo(ctx context.Context, rows []Row) error {
 	for from := 0; from < len(rows); {
 		to := from + 1
-		for to < len(rows) && to-from < bulkRows && rows[to].Table == rows[from].Table {
+		for to < len(rows) && to-from < bulkRows && rows[to].Table == rows[from].Table && rows[to].XID == rows[from].XID {
 			to++
 		}
-		where, args := keyList(xid, rows[from:to])
+		where, args := keyList(rows[from].XID, rows[from:to])
 		if _, err := t.exec(ctx, t.r.text(t.deleteFrom("gtx_undo")+where), args...); err != nil {
 			return fmt.Errorf("delete undo rows: %w", err)
 		}
 		from = to
 	}
 	return nil
+}
+
+// DropUndo implements StoreTx.
+func (t *localTx) DropUndo(ctx context.Context, xids []gtx.XID) (int, error) {
+	owners, args := inXIDs(xids)
+	if t.r.cfg.Dialect.Name() == "mysql" {
+		return t.dropByKey(ctx, owners, args)
+	}
+	n, err := t.exec(ctx, t.r.text("DELETE FROM gtx_undo WHERE "+owners), args...)
+	if err != nil {
+		return 0, fmt.Errorf("delete undo rows: %w", err)
+	}
+	return int(n), nil
+}
+
+// dropByKey reads the keys first, without a lock: a delete by xid would take gap locks
+// (rule T6). Between the read and the delete a row may only go from one of the owners
+// to a stranger, and then it stays, or from one of them to another.
+func (t *localTx) dropByKey(ctx context.Context, owners string, xids []any) (int, error) {
+	keys := fmt.Sprintf("SELECT tbl, keyh FROM gtx_undo FORCE INDEX (gtx_undo_xid) WHERE %s LIMIT %d", owners, pageRows)
+	for total := 0; ; {
+		lines, err := t.query(ctx, keys, xids...)
+		if err != nil {
+			return total, fmt.Errorf("read keys of undo rows: %w", err)
+		}
+		slices.SortFunc(lines, slices.Compare) // one order for all who delete
+		for from := 0; from < len(lines); {
+			args, to := []any{lines[from][0]}, from
+			for to < len(lines) && to-from < bulkRows && lines[to][0] == lines[from][0] {
+				args = append(args, lines[to][1])
+				to++
+			}
+			where := "tbl = ? AND keyh IN (?" + strings.Repeat(", ?", to-from-1) + ") AND " + owners
+			if _, err := t.exec(ctx, t.deleteFrom("gtx_undo")+where, append(args, xids...)...); err != nil {
+				return total, fmt.Errorf("delete undo rows: %w", err)
+			}
+			from = to
+		}
+		if total += len(lines); len(lines) < pageRows {
+			return total, nil
+		}
+	}
 }

@@ -7,54 +7,54 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/globaltx/globaltx/gtx"
 )
+
+var (
+	_ Store   = sqlStore{}
+	_ StoreTx = (*localTx)(nil)
+)
+
+// sqlStore is the Store on Config.DB.
+type sqlStore struct{ r *Resolver }
+
+func (s sqlStore) Classify(err error) ErrorClass { return s.r.cfg.Dialect.Classify(err) }
+
+func (s sqlStore) Resource(ctx context.Context) (gtx.ResourceID, error) { return s.r.resource(ctx) }
+
+func (s sqlStore) Begin(ctx context.Context, o TxOptions) (StoreTx, error) {
+	conn, err := s.r.cfg.DB.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open connection for phase two: %w", err)
+	}
+	t := &localTx{r: s.r, conn: conn, tables: map[string]*Table{}}
+	if err := t.begin(ctx, o); err != nil {
+		t.Rollback(ctx)
+		return nil, err
+	}
+	return t, nil
+}
+
+// inTx is transact for what only SQL can do.
+func (r *Resolver) inTx(ctx context.Context, restores, commit bool, fn func(t *localTx) error) error {
+	return r.transact(ctx, TxOptions{LockWait: r.cfg.LockWait, Restores: restores}, commit, func(tx StoreTx) error {
+		return fn(tx.(*localTx))
+	})
+}
 
 // localTx is a local transaction of the resolver on a connection of its own.
 type localTx struct {
-	r    *Resolver
-	conn *sql.Conn
-	tx   *sql.Tx // nil where the transaction was begun by text
+	r      *Resolver
+	conn   *sql.Conn
+	tx     *sql.Tx           // nil where the transaction was begun by text
+	tables map[string]*Table // read in this transaction
 }
 
-// inTx runs fn in a local transaction at READ COMMITTED (rule T6) whose waits are
-// bounded by LockWait (rule P7), and commits when fn returns nil. Otherwise, and
-// where commit is false, it rolls back. A connection that cannot be rolled back
-// is closed, which ends its transaction.
-func (r *Resolver) inTx(ctx context.Context, session, commit bool, fn func(t *localTx) error) (err error) {
-	conn, err := r.cfg.DB.Conn(ctx)
-	if err != nil {
-		return fmt.Errorf("open connection for phase two: %w", err)
-	}
-	t := &localTx{r: r, conn: conn}
-	ended := false
-	defer func() {
-		if !ended {
-			t.rollback(ctx)
-		}
-		if cerr := conn.Close(); err == nil && cerr != nil && !errors.Is(cerr, sql.ErrConnDone) {
-			r.cfg.Logger.Debug("return connection of phase two", "err", cerr)
-		}
-	}()
-	if err := t.begin(ctx, session); err != nil {
-		return err
-	}
-	if err := fn(t); err != nil {
-		return err
-	}
-	if !commit {
-		return nil
-	}
-	if err := t.commit(ctx); err != nil {
-		return fmt.Errorf("commit phase two: %w", err)
-	}
-	ended = true
-	return nil
-}
-
-func (t *localTx) begin(ctx context.Context, session bool) error {
-	wait := t.r.cfg.LockWait
+func (t *localTx) begin(ctx context.Context, o TxOptions) error {
+	wait := o.LockWait
 	var before []string
-	if session {
+	if o.Restores {
 		before = t.r.cfg.Dialect.Session()
 	}
 	switch t.r.cfg.Dialect.Name() {
@@ -63,7 +63,9 @@ func (t *localTx) begin(ctx context.Context, session bool) error {
 		before = append(before[:len(before):len(before)], fmt.Sprintf("SET SESSION innodb_lock_wait_timeout = %d", seconds))
 	case "sqlite":
 		// BEGIN IMMEDIATE: a transaction that reads first could not become a writer
-		// when another has written since.
+		// when another has written since. The database is locked as a whole, so nobody
+		// goes by who waits: a shorter wait would only miss the turn.
+		wait = t.r.cfg.LockWait
 		before = append(before[:len(before):len(before)], fmt.Sprintf("PRAGMA busy_timeout = %d", wait.Milliseconds()), "BEGIN IMMEDIATE")
 	}
 	for _, text := range before {
@@ -78,12 +80,12 @@ func (t *localTx) begin(ctx context.Context, session bool) error {
 	// that is closed beside its use panics. The statements end with ctx.
 	tx, err := t.conn.BeginTx(context.WithoutCancel(ctx), &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
-		return fmt.Errorf("begin phase two: %w", err)
+		return err
 	}
 	t.tx = tx
 	if t.r.cfg.Dialect.Name() == "postgres" {
 		text := fmt.Sprintf("SET LOCAL lock_timeout = %d; SET LOCAL gtx.xid = '*'", max(1, wait.Milliseconds()))
-		if session {
+		if o.Restores {
 			text += restoreLocal
 		}
 		if _, err := tx.ExecContext(ctx, text); err != nil {
@@ -99,15 +101,23 @@ func (t *localTx) begin(ctx context.Context, session bool) error {
 const restoreLocal = "; SET CONSTRAINTS ALL DEFERRED; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;" +
 	" SET LOCAL enable_seqscan = off; SET LOCAL jit = off"
 
-func (t *localTx) commit(ctx context.Context) error {
+// Commit implements StoreTx.
+func (t *localTx) Commit(ctx context.Context) (err error) {
 	if t.tx != nil {
-		return t.tx.Commit()
+		err = t.tx.Commit()
+	} else {
+		_, err = t.conn.ExecContext(ctx, "COMMIT")
 	}
-	_, err := t.conn.ExecContext(ctx, "COMMIT")
+	if err == nil {
+		t.giveBack()
+	}
 	return err
 }
 
-func (t *localTx) rollback(ctx context.Context) {
+// Rollback implements StoreTx. A connection that cannot be rolled back is closed,
+// which ends its transaction.
+func (t *localTx) Rollback(ctx context.Context) {
+	defer t.giveBack()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.r.cfg.LockWait)
 	defer cancel()
 	var err error
@@ -123,6 +133,12 @@ func (t *localTx) rollback(ctx context.Context) {
 	// Also after a failed COMMIT and a cancelled context, where the driver has ended
 	// the transaction already: a new connection costs less than the doubt.
 	_ = t.conn.Raw(func(any) error { return driver.ErrBadConn })
+}
+
+func (t *localTx) giveBack() {
+	if err := t.conn.Close(); err != nil && !errors.Is(err, sql.ErrConnDone) {
+		t.r.cfg.Logger.Debug("return connection of phase two", "err", err)
+	}
 }
 
 func (t *localTx) exec(ctx context.Context, text string, args ...any) (int64, error) {

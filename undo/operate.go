@@ -182,7 +182,7 @@ func (r *Resolver) retry(ctx context.Context, o Operation) error {
 	if len(lines) == 0 {
 		return ErrNothing
 	}
-	_, err = r.abort(ctx, o.XID, nil, func(t *localTx) error { return t.record(ctx, o, []Row{{}}) })
+	_, err = r.abort(ctx, o.XID, nil, r.cfg.LockWait, func(tx StoreTx) error { return tx.(*localTx).record(ctx, o, []Row{{}}) })
 	r.settled(ctx, o.XID, err)
 	return err
 }
@@ -195,10 +195,10 @@ func (r *Resolver) settleRows(ctx context.Context, o Operation) ([]Row, error) {
 		done = nil
 		err = r.inTx(ctx, true, true, func(t *localTx) error {
 			// The lock on the headers lets one resolver or operator in at a time.
-			if _, err := t.headers(ctx, o.XID, true); err != nil {
+			if _, err := t.Headers(ctx, []gtx.XID{o.XID}, true); err != nil {
 				return err
 			}
-			rows, err := t.undoRows(ctx, o.XID, 0)
+			rows, err := t.UndoRows(ctx, o.XID, 0)
 			if err != nil {
 				return err
 			}
@@ -207,12 +207,11 @@ func (r *Resolver) settleRows(ctx context.Context, o Operation) ([]Row, error) {
 			if err != nil {
 				return err
 			}
-			tables := map[string]*Table{}
 			for i := range rows {
 				if !o.selects(&rows[i]) {
 					continue
 				}
-				settled, err := t.settle(ctx, o.Action, tables, rows[i], keyOf(&rows[i]) == mark)
+				settled, err := t.settle(ctx, o.Action, rows[i], keyOf(&rows[i]) == mark)
 				if err != nil {
 					if r.cfg.Dialect.Classify(err) == Duplicate {
 						key := keyOf(&rows[i])
@@ -227,7 +226,7 @@ func (r *Resolver) settleRows(ctx context.Context, o Operation) ([]Row, error) {
 			if len(done) == 0 {
 				return ErrNothing
 			}
-			if err := t.deleteUndo(ctx, o.XID, done); err != nil {
+			if err := t.DeleteUndo(ctx, done); err != nil {
 				return err
 			}
 			return t.record(ctx, o, done)
@@ -239,8 +238,8 @@ func (r *Resolver) settleRows(ctx context.Context, o Operation) ([]Row, error) {
 
 // settle does an action on one row, if it is dirty under its locks. A row whose
 // before image is refused is not dirty: it can only be kept.
-func (t *localTx) settle(ctx context.Context, action Action, tables map[string]*Table, row Row, refused bool) (bool, error) {
-	table, err := t.table(ctx, tables, &row)
+func (t *localTx) settle(ctx context.Context, action Action, row Row, refused bool) (bool, error) {
+	table, err := t.table(ctx, &row)
 	var d *dirtyError
 	if action == KeepCurrent && errors.As(err, &d) {
 		return true, nil // the table is no more, or another one now: only the image can go

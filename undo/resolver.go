@@ -1,15 +1,12 @@
 package undo
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"strconv"
-	"strings"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -24,6 +21,9 @@ type Config struct {
 	// through the wrapped driver. Affected rows must count matched rows.
 	DB      *sql.DB
 	Dialect Dialect
+	// Store, if not nil, stands in for DB and Dialect, which may be nil then: phase
+	// two, Settle and Scan run on it, nothing else does.
+	Store Store
 	// Coordinator is asked by the scan. It may return nil: then the scan waits.
 	Coordinator func() gtx.Coordinator
 	// ScanInterval between two scans for leftovers. Zero: 2 s.
@@ -31,6 +31,11 @@ type Config struct {
 	// LockWait bounds every wait in the database. Zero: 3 s. MySQL counts whole
 	// seconds, rounded up.
 	LockWait time.Duration
+	// Solo runs every call by itself in the goroutine of its caller: nothing is gathered
+	// in one local transaction, nobody waits for another caller, a database that is
+	// away is not waited for, the scan asks one question after the other. For a
+	// simulation with a clock and an order of its own.
+	Solo bool
 	// Logger, nil: slog.Default.
 	Logger *slog.Logger
 }
@@ -39,9 +44,15 @@ type Config struct {
 // Resolvers, in any number of processes, may serve one database. Safe for
 // concurrent use.
 type Resolver struct {
-	cfg Config
+	cfg   Config
+	store Store
+	db    reach
+	group group
+	// free and locked bound what runs beside the group.
+	free, locked chan struct{}
 
 	// Of the scan.
+	worker uint64 // names this Resolver to gtx.ScanLeaser
 	cancel context.CancelFunc
 	done   chan struct{}
 
@@ -54,6 +65,7 @@ type Resolver struct {
 	foreign map[string]bool // told once
 	// stuck are the XIDs that were found dirty, with the row that their headers name.
 	stuck map[gtx.XID]stuckNote
+	apart map[gtx.XID]bool // have met a lock: see alone
 	last  failure
 
 	count counters
@@ -61,8 +73,8 @@ type Resolver struct {
 
 // NewResolver checks cfg and fills its defaults. Nothing runs before Start.
 func NewResolver(cfg Config) (*Resolver, error) {
-	if cfg.DB == nil || cfg.Dialect == nil || cfg.Coordinator == nil {
-		return nil, errors.New("undo: Config needs DB, Dialect and Coordinator")
+	if cfg.Store == nil && (cfg.DB == nil || cfg.Dialect == nil) || cfg.Coordinator == nil {
+		return nil, errors.New("undo: Config needs DB and Dialect, or Store, and Coordinator")
 	}
 	if cfg.ScanInterval <= 0 {
 		cfg.ScanInterval = 2 * time.Second
@@ -73,33 +85,59 @@ func NewResolver(cfg Config) (*Resolver, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Resolver{cfg: cfg, done: make(chan struct{}), foreign: map[string]bool{}, stuck: map[gtx.XID]stuckNote{}}, nil
+	r := &Resolver{
+		cfg: cfg, store: cfg.Store, done: make(chan struct{}), worker: rand.Uint64(),
+		free: make(chan struct{}, freeLanes), locked: make(chan struct{}, lockedLanes),
+		foreign: map[string]bool{}, stuck: map[gtx.XID]stuckNote{}, apart: map[gtx.XID]bool{},
+	}
+	if r.store == nil {
+		r.store = sqlStore{r}
+	}
+	r.db.store, r.db.logger, r.db.back = r.store, cfg.Logger, make(chan struct{}, 1)
+	return r, nil
 }
 
 // Resolve ends what is left of a decided XID in one local transaction (rules P2
 // and P3). It is idempotent. The error wraps gtx.ErrDirty when a row is not what
 // the XID left there, or cannot be restored any more, or when a constraint
 // refuses its before image: then nothing was changed, and the rows stay locked;
-// the headers are marked so that Stuck lists the XID (rule P8). Any other error
-// means: try again.
+// the headers are marked so that Stuck lists the XID (rule P8). It wraps gtx.ErrAway
+// while the database cannot be reached. Any other error means: try again.
 func (r *Resolver) Resolve(ctx context.Context, res gtx.Resolution) error {
+	if err := r.reached(ctx); err != nil {
+		return fmt.Errorf("resolve %s: %w", res.XID, err)
+	}
 	var found bool
 	var err error
 	switch res.Status {
 	case gtx.Committed:
 		found, err = r.commit(ctx, res.XID)
 	case gtx.Aborted:
-		found, err = r.abort(ctx, res.XID, res.Branches, nil)
+		err = r.alone(ctx, res.XID, func(wait time.Duration) (err error) {
+			found, err = r.abort(ctx, res.XID, res.Branches, wait, nil)
+			return err
+		})
 	default:
 		err = fmt.Errorf("resolve %s: status %s is no decision", res.XID, res.Status)
 	}
-	if err != nil && r.cfg.Dialect.Classify(err) == Conflict && !errors.Is(err, gtx.ErrConflict) {
+	if !r.cfg.Solo {
+		r.db.heard(ctx, err)
+	}
+	if err != nil && r.store.Classify(err) == Conflict && !errors.Is(err, gtx.ErrConflict) {
 		// The database was busy: nothing for an operator to look at.
 		err = fmt.Errorf("%w: %w", gtx.ErrConflict, err)
 	}
 	r.tally(res.Status, found, err)
 	r.settled(ctx, res.XID, err)
 	return err
+}
+
+// reached returns gtx.ErrAway while the database cannot be reached.
+func (r *Resolver) reached(ctx context.Context) error {
+	if r.cfg.Solo {
+		return nil
+	}
+	return r.db.enter(ctx)
 }
 
 // settled keeps the books of stuck transactions after phase two has ended with err.
@@ -113,103 +151,17 @@ func (r *Resolver) settled(ctx context.Context, xid gtx.XID, err error) {
 	}
 }
 
-// commit forgets the images (rule P2). It waits for headers that another resolver
-// has locked: skipping them would acknowledge what is not done. found tells whether
-// anything was left.
-func (r *Resolver) commit(ctx context.Context, xid gtx.XID) (found bool, err error) {
-	err = r.inTx(ctx, false, true, func(t *localTx) error {
-		headers, err := t.headers(ctx, xid, true)
-		if err != nil {
-			return err
-		}
-		if r.cfg.Dialect.Name() == "mysql" {
-			// By full primary key only: a delete by xid takes gap locks (rule T6).
-			for full := true; full; {
-				rows, err := t.undoRows(ctx, xid, pageRows)
-				if err != nil {
-					return err
-				}
-				slices.SortFunc(rows, func(a, b Row) int { return cmp.Or(cmp.Compare(a.Table, b.Table), cmp.Compare(a.KeyHash, b.KeyHash)) })
-				if err := t.deleteUndo(ctx, xid, rows); err != nil {
-					return err
-				}
-				found, full = found || len(rows) > 0, len(rows) == pageRows
-			}
-		} else {
-			n, err := t.exec(ctx, r.text("DELETE FROM gtx_undo WHERE xid = ?"), xid.String())
-			if err != nil {
-				return fmt.Errorf("delete undo rows: %w", err)
-			}
-			found = n > 0
-		}
-		found = found || len(headers) > 0
-		return t.deleteHeaders(ctx, xid, headers)
-	})
-	if err != nil {
-		return false, fmt.Errorf("resolve %s as committed: %w", xid, err)
-	}
-	return found, nil
-}
-
-// headers gives the visible branches of xid in ascending order.
-func (t *localTx) headers(ctx context.Context, xid gtx.XID, lock bool) ([]gtx.BranchID, error) {
-	text := "SELECT branch FROM gtx_branch WHERE xid = ? ORDER BY branch"
-	if lock {
-		text += t.r.forUpdate()
-	}
-	lines, err := t.query(ctx, t.r.text(text), xid.String())
-	if err != nil {
-		return nil, fmt.Errorf("read branch headers: %w", err)
-	}
-	out := make([]gtx.BranchID, len(lines))
-	for i, l := range lines {
-		n, err := strconv.ParseInt(l[0], 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("read branch headers: %w", err)
-		}
-		out[i] = gtx.BranchID(n)
-	}
-	return out, nil
-}
-
-func (t *localTx) deleteHeaders(ctx context.Context, xid gtx.XID, branches []gtx.BranchID) error {
-	for some := range slices.Chunk(branches, bulkRows) {
-		args := []any{xid.String()}
-		for _, b := range some {
-			args = append(args, int64(b))
-		}
-		text := t.deleteFrom("gtx_branch") + "xid = ? AND branch IN (?" + strings.Repeat(", ?", len(some)-1) + ")"
-		if _, err := t.exec(ctx, t.r.text(text), args...); err != nil {
-			return fmt.Errorf("delete branch headers: %w", err)
-		}
-	}
-	return nil
-}
-
 // Settle tells whether a branch whose COMMIT got no answer has committed (rule
 // T5). It inserts the key of its header, which waits for a local transaction that
 // is still open. False means dead: it has not committed and never will, or it has
 // been undone already. An error means that it is still unknown.
 func (r *Resolver) Settle(ctx context.Context, xid gtx.XID, branch gtx.BranchID) (confirmed bool, err error) {
-	err = r.inTx(ctx, false, false, func(t *localTx) error {
-		_, err := t.exec(ctx, r.text(insertHeader), headerArgs(xid, branch)...)
-		if err != nil && r.cfg.Dialect.Classify(err) == Duplicate {
-			confirmed = true
-			return nil
-		}
+	err = r.transact(ctx, TxOptions{LockWait: r.cfg.LockWait}, false, func(tx StoreTx) (err error) {
+		confirmed, err = tx.Claim(ctx, Header{xid, branch})
 		return err
 	})
 	if err != nil {
 		return false, fmt.Errorf("settle branch %d of %s: %w", branch, xid, err)
 	}
 	return confirmed, nil
-}
-
-const (
-	headerValues = "(?, ?, ?, ?, ?)"
-	insertHeader = "INSERT INTO gtx_branch (xid, branch, mode, state, created) VALUES " + headerValues
-)
-
-func headerArgs(xid gtx.XID, b gtx.BranchID) []any {
-	return []any{xid.String(), int64(b), ModeAT, StateOpen, time.Now().UnixMicro()}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 
 	"github.com/globaltx/globaltx/gtx"
@@ -38,12 +37,25 @@ func (t *localTx) writes(ctx context.Context, rows []Row, s Statement) (int64, e
 	return 0, fmt.Errorf("restore rows of %s: %w", rows[0].Table, err)
 }
 
+// Restore implements StoreTx.
+func (t *localTx) Restore(ctx context.Context, rows []Row) ([]Row, error) {
+	done := make([]Row, 0, len(rows))
+	for _, run := range runs(rows) {
+		some, err := t.restore(ctx, run)
+		if err != nil {
+			return nil, err
+		}
+		done = append(done, some...)
+	}
+	return done, nil
+}
+
 // restore writes the before images of a run of rows under their locks, and verifies
 // all of them (rules P3.3 and P3.4): those that equal it already stay, the others
 // must have equalled their after image. It gives those that were still there: only
 // their undo rows are locked, and may be deleted.
-func (t *localTx) restore(ctx context.Context, tables map[string]*Table, rows []Row) (done []Row, err error) {
-	table, err := t.table(ctx, tables, &rows[0])
+func (t *localTx) restore(ctx context.Context, rows []Row) (done []Row, err error) {
+	table, err := t.table(ctx, &rows[0])
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +64,7 @@ func (t *localTx) restore(ctx context.Context, tables map[string]*Table, rows []
 		return nil, err
 	}
 	for _, run := range runs(rows) { // more than one if rows were changed before they were locked
-		if _, err := t.table(ctx, tables, &run[0]); err != nil {
+		if _, err := t.table(ctx, &run[0]); err != nil {
 			return nil, err
 		}
 		b := t.r.cfg.Dialect.Bulk(table, run)
@@ -142,8 +154,8 @@ func (t *localTx) restored(ctx context.Context, table *Table, rows []Row) (int, 
 	return n, nil
 }
 
-func (t *localTx) table(ctx context.Context, tables map[string]*Table, row *Row) (*Table, error) {
-	table, ok := tables[row.Table]
+func (t *localTx) table(ctx context.Context, row *Row) (*Table, error) {
+	table, ok := t.tables[row.Table]
 	if !ok {
 		var err error
 		table, err = t.r.cfg.Dialect.Table(ctx, t.query, row.Table)
@@ -153,45 +165,10 @@ func (t *localTx) table(ctx context.Context, tables map[string]*Table, row *Row)
 		case err != nil:
 			return nil, fmt.Errorf("read catalogue of %s: %w", row.Table, err)
 		}
-		tables[row.Table] = table
+		t.tables[row.Table] = table
 	}
 	if table.Fingerprint != row.Fingerprint {
 		return nil, dirty(row, "the table has been changed since its rows were captured")
 	}
 	return table, nil
-}
-
-// guard inserts the header key of each branch, known or visible. It waits for
-// local transactions that are still open; afterwards none of these branches can
-// commit. Then all are locked, so that only one resolver goes on. The guards are
-// deleted in the same local transaction (rule P4, barrier mode). visible counts
-// the headers that were there.
-func (t *localTx) guard(ctx context.Context, xid gtx.XID, pushed []gtx.BranchID) (branches []gtx.BranchID, visible int, err error) {
-	branches, err = t.headers(ctx, xid, false)
-	if err != nil {
-		return nil, 0, err
-	}
-	visible = len(branches)
-	branches = append(branches, pushed...)
-	slices.Sort(branches)
-	branches = slices.Compact(branches)
-	duplicate := " ON CONFLICT DO NOTHING"
-	if t.r.cfg.Dialect.Name() == "mysql" {
-		// IGNORE would take a shared lock on the duplicate, and two resolvers with one
-		// each would deadlock over the delete.
-		duplicate = " ON DUPLICATE KEY UPDATE state = state"
-	}
-	for some := range slices.Chunk(branches, bulkRows) {
-		text, args := insertHeader, headerArgs(xid, some[0])
-		for _, b := range some[1:] {
-			text, args = text+", "+headerValues, append(args, headerArgs(xid, b)...)
-		}
-		if _, err := t.exec(ctx, t.r.text(text+duplicate), args...); err != nil {
-			return nil, 0, fmt.Errorf("insert guards of branches: %w", err)
-		}
-	}
-	if _, err := t.headers(ctx, xid, true); err != nil {
-		return nil, 0, err
-	}
-	return branches, visible, nil
 }

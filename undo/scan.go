@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/globaltx/globaltx/gtx"
 )
 
-// scanLimit is how many XIDs one pass looks at. The next pass goes on behind.
+// scanLimit is how many XIDs one page has. The next one goes on behind.
 const scanLimit = 1000
 
 // Start begins to scan for leftovers, now and at every ScanInterval (rule P6). It
@@ -27,7 +28,8 @@ func (r *Resolver) Start() {
 	go r.scanLoop(ctx)
 }
 
-// Stop ends the scan and waits for it. It may be called twice, and without Start.
+// Stop ends the scan and waits for it, and for a probe of a database that is away. It
+// may be called twice, and without Start.
 func (r *Resolver) Stop() {
 	r.mu.Lock()
 	r.stopped = true
@@ -37,81 +39,153 @@ func (r *Resolver) Stop() {
 		cancel()
 		<-r.done
 	}
+	r.db.stop()
 }
 
+// scanLoop makes passes, with a pause between two of them that grows while the
+// coordinator does not answer.
 func (r *Resolver) scanLoop(ctx context.Context) {
 	defer close(r.done)
-	tick := time.NewTicker(r.cfg.ScanInterval)
-	defer tick.Stop()
-	told := ""
+	told, silent := "", 0
 	for {
-		_, errs := r.scan(ctx, true)
+		errs := r.pass(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		// What is stuck has been told when it became so, and what else goes on says the
-		// same at every pass: once is enough.
-		err := errors.Join(slices.DeleteFunc(errs, func(err error) bool { return errors.Is(err, gtx.ErrDirty) })...)
-		text := ""
-		if err != nil {
-			text = err.Error()
+		told = r.tellScan(errs, told)
+		if silent++; !errors.Is(errors.Join(errs...), gtx.ErrUnavailable) {
+			silent = 0
 		}
-		if err != nil {
-			r.remember(err)
+		pause := r.cfg.ScanInterval << min(silent, 3)
+		pause += rand.N(pause/4+1) - pause/8 // not all processes at once
+		if away := r.db.wait(); away > 0 {
+			pause = away
 		}
-		if text != told && text != "" {
-			r.cfg.Logger.Warn("scan for leftovers", "err", err)
-		}
-		told = text
+		t := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
+			t.Stop()
 			return
-		case <-tick.C:
+		case <-t.C:
+		case <-r.db.back: // what was pushed meanwhile was refused
+			t.Stop()
+			r.greet(ctx)
 		}
 	}
 }
 
-// Scan is one pass: it asks the coordinator for the fate of the XIDs that have a
+// ordinary errors of a pass are not told: a busy database, and what is logged where it
+// is found.
+func (r *Resolver) ordinary(err error) bool {
+	return errors.Is(err, gtx.ErrDirty) || errors.Is(err, gtx.ErrAway) || errors.Is(err, gtx.ErrConflict) || r.db.gone(err)
+}
+
+// tellScan logs what was not told at the last pass.
+func (r *Resolver) tellScan(errs []error, told string) string {
+	err := errors.Join(errs...)
+	if err == nil {
+		return ""
+	}
+	r.remember(err)
+	if text := err.Error(); text != told {
+		r.cfg.Logger.Warn("scan for leftovers", "err", err)
+		return text
+	}
+	return told
+}
+
+// greet asks the coordinator to push what is unfinished here.
+func (r *Resolver) greet(ctx context.Context) {
+	g, ok := r.cfg.Coordinator().(gtx.Greeter)
+	if !ok {
+		return
+	}
+	if id, err := r.store.Resource(ctx); err == nil {
+		g.Hello(id)
+	}
+}
+
+// pass looks at page after page, until the end or for as long as the pause that follows:
+// no number of old leftovers keeps it from the new ones for long.
+func (r *Resolver) pass(ctx context.Context) []error {
+	var told []error
+	for began, first := time.Now(), true; ; first = false {
+		if mine, err := r.lease(ctx); err != nil || !mine {
+			return append(told, asList(err)...)
+		}
+		p := r.scan(ctx, true, first)
+		told = append(told, slices.DeleteFunc(p.errs, r.ordinary)...)
+		r.mu.Lock()
+		more := r.cursor != ""
+		r.mu.Unlock()
+		if p.over || !more || time.Since(began) >= r.cfg.ScanInterval {
+			return told
+		}
+	}
+}
+
+// lease is for one page. True where the coordinator gives none.
+func (r *Resolver) lease(ctx context.Context) (bool, error) {
+	l, ok := r.cfg.Coordinator().(gtx.ScanLeaser)
+	if !ok {
+		return true, nil
+	}
+	if err := r.reached(ctx); err != nil {
+		return false, err // somebody else may have more luck
+	}
+	id, err := r.store.Resource(ctx)
+	if err != nil {
+		r.db.heard(ctx, err)
+		return false, err
+	}
+	mine, err := l.Scan(ctx, id, r.worker, max(leaseMin, 4*r.cfg.ScanInterval))
+	switch {
+	case errors.Is(err, gtx.ErrUnavailable):
+		return false, fmt.Errorf("ask for the lease to scan: %w", err)
+	case err != nil:
+		return true, nil // a coordinator that gives none: a lease is about load only
+	}
+	return mine, nil
+}
+
+// leaseMin outlives a page of many slow restores mostly: beyond it two processes scan.
+const leaseMin = 10 * time.Second
+
+// Scan is one page: it asks the coordinator for the fate of the XIDs that have a
 // visible header or undo row, and resolves the decided ones. left counts those
 // that it looked at and that are still there: undecided, not known to this
 // coordinator, or not resolved, with the reasons in err.
 func (r *Resolver) Scan(ctx context.Context) (left int, err error) {
-	left, errs := r.scan(ctx, false)
-	return left, errors.Join(errs...)
+	p := r.scan(ctx, false, true)
+	return p.left, errors.Join(p.errs...)
 }
 
-// paced lets stuck transactions rest between their tries.
-func (r *Resolver) scan(ctx context.Context, paced bool) (left int, errs []error) {
+// paced lets stuck transactions rest between their tries. Behind the last page comes the
+// first one, if around is set.
+func (r *Resolver) scan(ctx context.Context, paced, around bool) *page {
 	r.count.scans.Add(1)
-	c := r.cfg.Coordinator()
-	xids, err := r.leftovers(ctx)
-	if err != nil || len(xids) == 0 {
-		return 0, asList(err)
+	p := &page{r: r, c: r.cfg.Coordinator(), paced: paced}
+	if err := r.reached(ctx); err != nil {
+		p.fail(err)
+		return p
 	}
-	if c == nil {
-		return len(xids), nil
+	xids, err := r.leftovers(ctx, around)
+	p.left = len(xids)
+	if err == nil && (p.left == 0 || p.c == nil) {
+		return p
 	}
-	id, err := r.resource(ctx)
+	if err == nil {
+		p.id, err = r.store.Resource(ctx)
+	}
 	if err != nil {
-		return len(xids), asList(err)
+		if !r.cfg.Solo {
+			r.db.heard(ctx, err)
+		}
+		p.fail(err)
+		return p
 	}
-	for i, text := range xids {
-		if err := ctx.Err(); err != nil {
-			return left + len(xids) - i, asList(err)
-		}
-		done, err := r.scanOne(ctx, c, id, text, paced)
-		if !done {
-			left++
-		}
-		if err != nil {
-			errs = append(errs, err)
-		}
-		if errors.Is(err, gtx.ErrUnavailable) {
-			left += len(xids) - i - 1 // the others would get the same silence
-			break
-		}
-	}
-	return left, errs
+	p.run(ctx, xids)
+	return p
 }
 
 func asList(err error) []error {
@@ -121,88 +195,19 @@ func asList(err error) []error {
 	return []error{err}
 }
 
-// scanOne asks for one XID and acts on the answer. What it knows from the scan is
-// only that something is there: Resolve reads in its own transaction (rule P5).
-func (r *Resolver) scanOne(ctx context.Context, c gtx.Coordinator, id gtx.ResourceID, text string, paced bool) (done bool, err error) {
-	xid, err := gtx.ParseXID(text)
-	if err != nil {
-		r.tellForeign(text, err)
-		return false, nil
-	}
-	if paced && r.rests(xid) {
-		return false, nil
-	}
-	status, err := c.Outcome(ctx, xid)
-	switch {
-	case errors.Is(err, gtx.ErrUnavailable):
-		return false, fmt.Errorf("ask for the outcome of %s: %w", xid, err)
-	case err != nil:
-		// Another log's XID gets an error, never "aborted" (rule I1).
-		r.tellForeign(text, err)
-		return false, nil
-	case status == gtx.Expired:
-		// Everything that committed was acknowledged before it was forgotten, so
-		// what is still here belongs to an aborted one (rule G4).
-		status = gtx.Aborted
-	case status != gtx.Committed && status != gtx.Aborted:
-		return false, nil
-	}
-	if err := r.Resolve(ctx, gtx.Resolution{XID: xid, Status: status}); err != nil {
-		return false, err
-	}
-	if err := c.Acknowledge(ctx, xid, id); err != nil {
-		return true, fmt.Errorf("acknowledge %s: %w", xid, err)
-	}
-	return true, nil
-}
-
-// tellForeign logs once for each XID that it is left alone.
-func (r *Resolver) tellForeign(xid string, err error) {
-	r.mu.Lock()
-	tell := !r.foreign[xid] && len(r.foreign) < scanLimit // more would only fill the log
-	if tell {
-		r.foreign[xid] = true
-	}
-	r.mu.Unlock()
-	if tell {
-		r.cfg.Logger.Warn("leave undo rows of a transaction alone", "xid", xid, "err", err)
-	}
-}
-
-// leftoversOf are the queries for the first XIDs behind one, by dialect. What they
-// cost must not grow with the undo rows of one XID, nor with the XIDs behind the
-// limit: MySQL hops from XID to XID by itself, the others are made to.
-var leftoversOf = map[string]string{
-	"mysql":    fmt.Sprintf(firstXIDs, "", "SELECT DISTINCT xid FROM gtx_undo FORCE INDEX (gtx_undo_xid) WHERE xid > ? ORDER BY xid", scanLimit),
-	"postgres": fmt.Sprintf(firstXIDs, hop, "SELECT xid FROM hop WHERE xid IS NOT NULL", scanLimit),
-	"sqlite":   fmt.Sprintf(firstXIDs, hop, "SELECT xid FROM hop WHERE xid IS NOT NULL", scanLimit),
-}
-
-const (
-	hop = "WITH RECURSIVE hop (xid) AS (SELECT (SELECT MIN(xid) FROM gtx_undo WHERE xid > ?) UNION ALL" +
-		" SELECT (SELECT MIN(u.xid) FROM gtx_undo AS u WHERE u.xid > hop.xid) FROM hop WHERE hop.xid IS NOT NULL) "
-	firstXIDs = "%[1]sSELECT xid FROM (%[2]s LIMIT %[3]d) AS u UNION SELECT xid FROM" +
-		" (SELECT DISTINCT xid FROM gtx_branch WHERE xid > ? ORDER BY xid LIMIT %[3]d) AS b ORDER BY xid LIMIT %[3]d"
-)
-
 // leftovers gives the XIDs that are visible, at most scanLimit, those after the
-// last pass's first. A plain read: it sees committed headers only.
-func (r *Resolver) leftovers(ctx context.Context) ([]string, error) {
+// last pass's first.
+func (r *Resolver) leftovers(ctx context.Context, around bool) ([]string, error) {
 	r.mu.Lock()
 	after := r.cursor
 	r.mu.Unlock()
-	text := leftoversOf[r.cfg.Dialect.Name()]
-	lines, err := QueryDB(r.cfg.DB)(ctx, r.text(text), after, after)
-	if err == nil && len(lines) == 0 && after != "" {
+	xids, err := r.store.Leftovers(ctx, after, scanLimit)
+	if err == nil && len(xids) == 0 && after != "" && around {
 		after = ""
-		lines, err = QueryDB(r.cfg.DB)(ctx, r.text(text), after, after)
+		xids, err = r.store.Leftovers(ctx, after, scanLimit)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("scan for leftovers: %w", err)
-	}
-	xids := make([]string, len(lines))
-	for i, l := range lines {
-		xids[i] = l[0]
 	}
 	next := ""
 	if len(xids) == scanLimit {

@@ -52,7 +52,7 @@ type ShownColumn struct {
 func (r *Resolver) Show(ctx context.Context, xid gtx.XID) ([]ShownRow, error) {
 	var out []ShownRow
 	err := r.inTx(ctx, true, false, func(t *localTx) error {
-		rows, err := t.undoRows(ctx, xid, 0)
+		rows, err := t.UndoRows(ctx, xid, 0)
 		if err != nil {
 			return err
 		}
@@ -60,13 +60,12 @@ func (r *Resolver) Show(ctx context.Context, xid gtx.XID) ([]ShownRow, error) {
 		if err != nil {
 			return err
 		}
-		tables := map[string]*Table{}
 		for i := range rows {
 			shown := ShownRow{Row: rows[i]}
 			if refused.Refused && keyOf(&rows[i]) == (rowKey{refused.Table, refused.KeyHash}) {
 				shown.Refused = refused.Reason
 			}
-			table, err := t.table(ctx, tables, &rows[i])
+			table, err := t.table(ctx, &rows[i])
 			var d *dirtyError
 			if errors.As(err, &d) {
 				shown.Dirty, shown.Problem = true, d.reason

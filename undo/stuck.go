@@ -162,7 +162,7 @@ func (r *Resolver) markStuck(ctx context.Context, d *dirtyError) {
 	note.failed()
 	r.stuck[xid] = note
 	r.mu.Unlock()
-	if note.marked && note.row == key && note.reason == d.reason {
+	if note.marked && note.row == key && note.reason == d.reason || r.cfg.Store != nil {
 		return
 	}
 	mark := stuckMark{Since: time.Now().UTC(), Table: d.row.Table, KeyHash: d.row.KeyHash, Reason: d.reason, Refused: d.refused}
@@ -265,7 +265,7 @@ func (r *Resolver) pruneStuck(after string, xids []string, complete bool) {
 		if text <= after || !complete && text > xids[len(xids)-1] {
 			continue
 		}
-		if !slices.Contains(xids, text) {
+		if _, there := slices.BinarySearch(xids, text); !there {
 			delete(r.stuck, xid)
 		}
 	}

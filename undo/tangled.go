@@ -17,7 +17,6 @@ const triesPerRow = 8
 // again after all others, as long as that gets on.
 type untangler struct {
 	*localTx
-	tables  map[string]*Table
 	tangled []string
 	rows    []Row
 
@@ -148,14 +147,14 @@ func (u *untangler) try(ctx context.Context, step func() error) (*refusal, error
 // has inserted that is all, the others are remembered.
 func (u *untangler) takeOut(ctx context.Context, rows []Row) error {
 	if rows[0].Op == Insert {
-		ended, err := u.restore(ctx, u.tables, rows)
+		ended, err := u.restore(ctx, rows)
 		if err == nil {
 			u.mark(u.done, rows)
 			u.ended = append(u.ended, ended...)
 		}
 		return err
 	}
-	table, err := u.table(ctx, u.tables, &rows[0])
+	table, err := u.table(ctx, &rows[0])
 	if err != nil {
 		return err
 	}
@@ -188,11 +187,11 @@ var errNotLeft = errors.New("a row is not what the transaction left there")
 // putBack restores rows: those that were deleted by inserting them.
 func (u *untangler) putBack(ctx context.Context, rows []Row) error {
 	if !u.out[keyOf(&rows[0])] {
-		ended, err := u.restore(ctx, u.tables, rows)
+		ended, err := u.restore(ctx, rows)
 		u.ended = append(u.ended, ended...)
 		return err
 	}
-	table, err := u.table(ctx, u.tables, &rows[0])
+	table, err := u.table(ctx, &rows[0])
 	if err != nil {
 		return err
 	}
@@ -216,7 +215,7 @@ func (u *untangler) exchange(ctx context.Context, refused []*refusal) (some bool
 		}
 	}
 	for _, rows := range byTable {
-		table, err := u.table(ctx, u.tables, &rows[0])
+		table, err := u.table(ctx, &rows[0])
 		if err != nil {
 			return false, err
 		}
