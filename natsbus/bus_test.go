@@ -110,10 +110,9 @@ func TestCommitReachesEveryResource(t *testing.T) {
 		st, err := b.Commit(ctx, xid, []gtx.BranchRef{refA, refB}, nil)
 		wantStatus(t, "commit", st, err, gtx.Committed)
 	}
-	for r, ref := range map[*recorder]gtx.BranchRef{resA: refA, resB: refB} {
-		got := r.wait(t)
-		if got.XID != xid || got.Status != gtx.Committed || len(got.Branches) != 1 || got.Branches[0] != ref.Branch {
-			t.Errorf("delivered %+v for %+v", got, ref)
+	for _, r := range []*recorder{resA, resB} {
+		if got := r.wait(t); got.XID != xid || got.Status != gtx.Committed {
+			t.Errorf("delivered %+v", got)
 		}
 	}
 	wantIdle(t, b)
@@ -154,7 +153,8 @@ func TestAbortIsPushedAndFinal(t *testing.T) {
 	xid := begin(t, b, ref)
 	st, err := b.Rollback(ctx, xid)
 	wantStatus(t, "rollback", st, err, gtx.Aborted)
-	if got := res.wait(t); got.Status != gtx.Aborted || got.XID != xid {
+	got := res.wait(t) // with its branches, which need a guard each (rule P3)
+	if got.Status != gtx.Aborted || got.XID != xid || len(got.Branches) != 1 || got.Branches[0] != ref.Branch {
 		t.Errorf("delivered %+v", got)
 	}
 	if err := b.Register(ctx, xid, ref); !errors.Is(err, gtx.ErrAborted) {
@@ -359,34 +359,143 @@ type nothing struct{}
 
 func (nothing) Resolve(context.Context, gtx.Resolution) error { return nil }
 
-// BenchmarkTransaction measures Begin, two Register, Commit and phase two.
-func BenchmarkTransaction(b *testing.B) {
-	bus := embedded(b, b.TempDir())
-	for _, r := range []gtx.ResourceID{"a", "b"} {
-		if _, err := bus.Serve(r, nothing{}); err != nil { // Close stops it
-			b.Fatal(err)
+// TestStopInsideDelivery proves that a Resolver may end its own Serve, and its
+// Bus: neither waits for the delivery that calls it.
+func TestStopInsideDelivery(t *testing.T) {
+	for _, what := range []string{"stop", "close"} {
+		t.Run(what, func(t *testing.T) {
+			b, ctx := embedded(t, t.TempDir()), testContext(t)
+			var stop func()
+			ready, done := make(chan struct{}), make(chan struct{})
+			res := newRecorder()
+			res.fail = func(gtx.Resolution) error {
+				<-ready
+				if what == "stop" {
+					stop()
+				} else {
+					b.Close()
+				}
+				close(done)
+				return nil
+			}
+			var err error
+			if stop, err = b.Serve("r", res); err != nil {
+				t.Fatal(err)
+			}
+			close(ready)
+			ref := gtx.BranchRef{Resource: "r", Branch: 1}
+			xid := begin(t, b, ref)
+			go func() { _, _ = b.Commit(ctx, xid, []gtx.BranchRef{ref}, nil) }() // Close may end it
+			select {
+			case <-done:
+			case <-ctx.Done():
+				t.Fatal("the delivery waits for itself")
+			}
+			res.wait(t)
+			stop() // from outside it waits for the delivery
+			b.Close()
+		})
+	}
+}
+
+// TestStopWaitsForDeliveries proves that nothing of the Resolver runs any more
+// when stop has returned.
+func TestStopWaitsForDeliveries(t *testing.T) {
+	b, ctx := embedded(t, t.TempDir()), testContext(t)
+	started, release := make(chan struct{}), make(chan struct{})
+	res := newRecorder()
+	res.fail = func(gtx.Resolution) error {
+		close(started)
+		<-release
+		return nil
+	}
+	stop, err := b.Serve("r", res)
+	if err != nil {
+		t.Fatal(err)
+	}
+	xid := begin(t, b, gtx.BranchRef{Resource: "r", Branch: 1})
+	if _, err := b.Rollback(ctx, xid); err != nil {
+		t.Fatal(err)
+	}
+	<-started
+	stopped := make(chan struct{})
+	go func() {
+		stop()
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+		t.Error("stop has not waited")
+	case <-time.After(20 * time.Millisecond): // one that does not wait is faster
+	}
+	close(release)
+	select {
+	case <-stopped:
+	case <-ctx.Done():
+		t.Fatal("stop waits for ever")
+	}
+	if len(res.got) != 1 {
+		t.Error("stop came back before its delivery")
+	}
+}
+
+// TestScanLease proves that one worker at a time has the lease of a resource.
+func TestScanLease(t *testing.T) {
+	b, ctx := embedded(t, t.TempDir()), testContext(t)
+	xid := begin(t, b, gtx.BranchRef{Resource: "r", Branch: 1})
+	for _, tt := range []struct {
+		worker uint64
+		want   bool
+	}{{1, true}, {2, false}, {1, true}} {
+		if got, err := b.Scan(ctx, "r", tt.worker, time.Hour); err != nil || got != tt.want {
+			t.Errorf("worker %d: %v, %v", tt.worker, got, err)
 		}
 	}
-	b.SetParallelism(32)
-	b.RunParallel(func(pb *testing.PB) {
-		ctx := context.Background()
-		for pb.Next() {
-			xid, err := bus.Begin(ctx, gtx.BeginRequest{})
-			if err != nil {
-				b.Error(err)
-				return
+	if _, err := b.Rollback(ctx, xid); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestHelloBringsWhatIsUnfinished proves that a database that is back need not
+// wait for the next push.
+func TestHelloBringsWhatIsUnfinished(t *testing.T) {
+	b := embedded(t, t.TempDir(), natsbus.WithCoordinator(coordinator.Config{
+		PushMin: time.Hour, PushMax: time.Hour, DoneDelay: time.Millisecond,
+	}))
+	res := newRecorder()
+	var once sync.Once
+	res.fail = func(gtx.Resolution) (err error) {
+		once.Do(func() {
+			res.got <- gtx.Resolution{}
+			err = errors.New("database is away")
+		})
+		return err
+	}
+	stop, err := b.Serve("r", res)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	ref := gtx.BranchRef{Resource: "r", Branch: 1}
+	xid := begin(t, b, ref)
+	st, err := b.Commit(testContext(t), xid, []gtx.BranchRef{ref}, nil)
+	wantStatus(t, "commit", st, err, gtx.Committed)
+	res.wait(t) // the failure
+	idle := make(chan error, 1)
+	go func() { idle <- b.Idle(testContext(t)) }()
+	for {
+		b.Hello("r") // one that comes before the failure is over is not delivered
+		select {
+		case got := <-res.got:
+			if got.XID != xid {
+				t.Fatalf("delivered %+v", got)
 			}
-			refs := []gtx.BranchRef{{Resource: "a", Branch: 1}, {Resource: "b", Branch: 2}}
-			for _, ref := range refs {
-				if err := bus.Register(ctx, xid, ref); err != nil {
-					b.Error(err)
-					return
-				}
-			}
-			if st, err := bus.Commit(ctx, xid, refs, nil); err != nil || st != gtx.Committed {
-				b.Errorf("commit: %s, %v", st, err)
-				return
-			}
+		case <-time.After(20 * time.Millisecond):
+			continue
 		}
-	})
+		break
+	}
+	if err := <-idle; err != nil {
+		t.Fatal(err)
+	}
 }

@@ -2,11 +2,14 @@ package natsbus
 
 import (
 	"context"
-	"encoding/json"
+	crand "crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,22 +22,34 @@ import (
 // ErrClosed is returned by every call after Close. It wraps gtx.ErrUnavailable.
 var ErrClosed = fmt.Errorf("natsbus: closed: %w", gtx.ErrUnavailable)
 
+const (
+	// pauseMin is the first, pauseMax the longest pause between two tries.
+	pauseMin, pauseMax = 10 * time.Millisecond, 250 * time.Millisecond
+	// flushTime bounds how long Close waits for the server to have it all.
+	flushTime = 500 * time.Millisecond
+	// maxTime bounds a time on the wire.
+	maxTime = 365*24*time.Hour - time.Millisecond
+)
+
 // Config of Connect.
 type Config struct {
 	// URL of the NATS servers, comma separated. Required.
 	URL string
-	// Options are added to the connection: credentials, TLS. What this package
-	// needs for safety (no reconnect buffer) is set behind them and wins.
+	// Options are added to the connection: credentials, TLS, an inbox prefix that
+	// begins with "_INBOX". What this package needs for safety (no reconnect
+	// buffer) is set behind them and wins.
 	Options []nats.Option
 	// Timeout bounds a call whose context allows more, retries included,
 	// default 10 s.
 	Timeout time.Duration
-	// TryTimeout is how long one try waits for its answer, default 2 s.
+	// TryTimeout is how long one try waits for its answer, default 1 s. It is what
+	// a client loses when the coordinator that it has asked dies.
 	TryTimeout time.Duration
 	// ResolveTimeout bounds the context of one Resolver call, default 30 s.
 	ResolveTimeout time.Duration
 	// Workers is how many decisions each Serve hands to its Resolver at a time,
-	// default 16.
+	// default 64. Many cost little: a resolver ends those it has at one time
+	// together.
 	Workers int
 	// Logger gets what no caller can be told: failed phase-two deliveries,
 	// connection losses. Default slog.Default().
@@ -46,13 +61,13 @@ func (c Config) withDefaults() Config {
 		c.Timeout = 10 * time.Second
 	}
 	if c.TryTimeout <= 0 {
-		c.TryTimeout = 2 * time.Second
+		c.TryTimeout = time.Second
 	}
 	if c.ResolveTimeout <= 0 {
 		c.ResolveTimeout = 30 * time.Second
 	}
 	if c.Workers <= 0 {
-		c.Workers = 16
+		c.Workers = 64
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -60,19 +75,30 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-var _ gtx.Coordinator = (*Bus)(nil)
+var (
+	_ gtx.Coordinator = (*Bus)(nil)
+	_ gtx.ScanLeaser  = (*Bus)(nil)
+	_ gtx.Greeter     = (*Bus)(nil)
+)
 
 // Bus reaches a coordinator over NATS. It implements gtx.Coordinator and is safe
-// for concurrent use.
+// for concurrent use. Calls from many goroutines share messages.
+//
+// What a Bus has begun only this Bus can commit or roll back: it gives the
+// coordinator a secret with every transaction. Others, a Bus of the next start
+// of the same program among them, may register branches, ask for the outcome and
+// wait for it; a Commit or Rollback of theirs returns [ErrRefused] while the
+// transaction is undecided, and tells the decision afterwards.
 type Bus struct {
-	cfg    Config
-	nc     *nats.Conn
-	ctx    context.Context // ends with Close; every call is bound to it
-	cancel context.CancelFunc
-	host   *host // of Embedded, else nil
-
-	closeOnce sync.Once
-	closed    chan struct{} // closed when Close has done its work
+	cfg      Config
+	nc       *nats.Conn
+	out      *batcher
+	complain *complaints
+	key      uint64          // owner of every transaction begun here
+	ctx      context.Context // ends with Close; every call is bound to it
+	cancel   context.CancelFunc
+	host     *host         // of Embedded, else nil
+	closed   chan struct{} // closed when Close has done its work
 
 	// mu protects the following.
 	mu     sync.Mutex
@@ -102,11 +128,24 @@ func connect(cfg Config) (*Bus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to coordinator: %w: %w", gtx.ErrUnavailable, err)
 	}
+	complain := newComplaints(cfg.Logger)
+	out, err := newBatcher(nc, 0, complain)
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("connect to coordinator: %w: %w", gtx.ErrUnavailable, err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Bus{
-		cfg: cfg, nc: nc, ctx: ctx, cancel: cancel,
+		cfg: cfg, nc: nc, out: out, complain: complain, key: newKey(), ctx: ctx, cancel: cancel,
 		closed: make(chan struct{}), served: map[*subscription]struct{}{},
 	}, nil
+}
+
+// newKey is never 0, which means none.
+func newKey() uint64 {
+	var b [8]byte
+	_, _ = crand.Read(b[:]) // never fails, see its documentation
+	return max(1, binary.BigEndian.Uint64(b[:]))
 }
 
 // dial connects with what a transaction needs: nothing may be sent after its
@@ -139,59 +178,76 @@ func (b *Bus) Run(ctx context.Context, fn func(context.Context) error, opts ...g
 // behind that ends by its deadline.
 func (b *Bus) Begin(ctx context.Context, req gtx.BeginRequest) (gtx.XID, error) {
 	// Rounded up: less than a millisecond must not become the default.
-	ms := (req.Timeout + time.Millisecond - 1) / time.Millisecond
-	r, err := b.call(ctx, opBegin, request{Name: req.Name, TimeoutMS: int64(ms), First: req.First})
-	return r.XID, err
+	timeout := min(max(req.Timeout, 0), maxTime) + time.Millisecond - 1
+	a, err := b.call(ctx, &request{Op: opBegin, Timeout: timeout, First: req.First, Key: b.key})
+	return a.XID, err
 }
 
 // Register implements gtx.Coordinator.
 func (b *Bus) Register(ctx context.Context, xid gtx.XID, ref gtx.BranchRef) error {
-	_, err := b.call(ctx, opRegister, request{XID: xid, Ref: ref})
+	_, err := b.call(ctx, &request{Op: opRegister, XID: xid, Ref: ref})
 	return err
 }
 
-// Commit implements gtx.Coordinator. It asks again when no answer came, which
-// is safe because the request is idempotent (rule C3).
+// Commit implements gtx.Coordinator. It asks again, the next leader too, when no
+// answer came, which is safe because the request is idempotent (rule C3).
 func (b *Bus) Commit(ctx context.Context, xid gtx.XID, confirmed, dead []gtx.BranchRef) (gtx.Status, error) {
-	r, err := b.call(ctx, opCommit, request{XID: xid, Confirmed: confirmed, Dead: dead})
-	return r.Status, err
+	a, err := b.call(ctx, &request{Op: opCommit, XID: xid, Key: b.key, Confirmed: confirmed, Dead: dead})
+	return a.Status, err
 }
 
 // Rollback implements gtx.Coordinator.
 func (b *Bus) Rollback(ctx context.Context, xid gtx.XID) (gtx.Status, error) {
-	r, err := b.call(ctx, opRollback, request{XID: xid})
-	return r.Status, err
+	a, err := b.call(ctx, &request{Op: opRollback, XID: xid, Key: b.key})
+	return a.Status, err
 }
 
 // Outcome implements gtx.Coordinator. For phase two Expired is as good as
 // Aborted: a committed transaction expires only after all have acknowledged
 // (rule G4).
 func (b *Bus) Outcome(ctx context.Context, xid gtx.XID) (gtx.Status, error) {
-	r, err := b.call(ctx, opOutcome, request{XID: xid})
-	return r.Status, err
+	a, err := b.call(ctx, &request{Op: opOutcome, XID: xid})
+	return a.Status, err
 }
 
 // Await implements gtx.Coordinator. The coordinator answers when holder has
 // ended; meanwhile the question is repeated, for the coordinator may have
 // changed.
 func (b *Bus) Await(ctx context.Context, waiter, holder gtx.XID) (gtx.Status, error) {
-	r, err := b.call(ctx, opAwait, request{XID: holder, Waiter: waiter, Nonce: rand.Uint64()})
-	return r.Status, err
+	a, err := b.call(ctx, &request{Op: opAwait, XID: holder, Waiter: waiter, Nonce: rand.Uint64()})
+	return a.Status, err
 }
 
-// Acknowledge implements gtx.Coordinator.
-func (b *Bus) Acknowledge(ctx context.Context, xid gtx.XID, r gtx.ResourceID) error {
-	_, err := b.call(ctx, opAck, request{XID: xid, Resource: r})
-	return err
+// Acknowledge implements gtx.Coordinator. It does not wait: what ends at one
+// time is told together, and what gets lost is pushed again. The only error is
+// ErrClosed.
+func (b *Bus) Acknowledge(_ context.Context, xid gtx.XID, r gtx.ResourceID) error {
+	if b.ctx.Err() != nil {
+		return fmt.Errorf("acknowledge %s: %w", xid, ErrClosed)
+	}
+	b.out.ack(r, xid)
+	return nil
+}
+
+// Hello implements gtx.Greeter.
+func (b *Bus) Hello(r gtx.ResourceID) { b.out.tell(&request{Op: opHello, Resource: r}) }
+
+// Scan implements gtx.ScanLeaser.
+func (b *Bus) Scan(ctx context.Context, r gtx.ResourceID, worker uint64, d time.Duration) (bool, error) {
+	_, err := b.call(ctx, &request{Op: opScan, Resource: r, Nonce: worker, Timeout: min(max(d, 0), maxTime)})
+	if errors.Is(err, coordinator.ErrBusy) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Stats counts what the coordinator holds now.
 func (b *Bus) Stats(ctx context.Context) (coordinator.Stats, error) {
-	r, err := b.call(ctx, opStats, request{})
-	if err != nil || r.Stats == nil {
+	a, err := b.call(ctx, &request{Op: opStats})
+	if err != nil || a.Stats == nil {
 		return coordinator.Stats{}, err
 	}
-	return *r.Stats, nil
+	return *a.Stats, nil
 }
 
 // Idle waits until the coordinator holds no transaction that is live, being
@@ -213,88 +269,95 @@ func (b *Bus) Idle(ctx context.Context) error {
 	}
 }
 
-// Close ends every Serve, waits for deliveries under way, and closes the
-// connection; with Embedded it stops the coordinator and the server, too. Calls
-// under way and later ones return ErrClosed. It may be called more than once.
+// Close ends every Serve, waits for deliveries under way, which have at most
+// Config.ResolveTimeout, and closes the connection; with Embedded it stops the
+// coordinator and the server, too. Calls under way and later ones return
+// ErrClosed. It may be called more than once, and from inside a delivery: then it
+// waits for no delivery.
 func (b *Bus) Close() error {
-	b.closeOnce.Do(func() {
-		defer close(b.closed)
-		b.mu.Lock()
-		b.ended = true
-		subs := make([]*subscription, 0, len(b.served))
-		for s := range b.served {
-			subs = append(subs, s)
+	inside := inDelivery()
+	b.mu.Lock()
+	first := !b.ended
+	b.ended = true
+	subs := slices.Collect(maps.Keys(b.served))
+	b.mu.Unlock()
+	if !first {
+		if !inside { // else the first may be waiting for us
+			<-b.closed
 		}
-		b.mu.Unlock()
-		for _, s := range subs {
-			s.stop()
-		}
-		b.cancel()
-		b.nc.Close()
-		if b.host != nil {
-			b.host.stop()
-		}
-	})
-	<-b.closed
+		return nil
+	}
+	defer close(b.closed)
+	for _, s := range subs {
+		s.end(!inside)
+	}
+	b.cancel()
+	b.out.stop()
+	_ = b.nc.FlushTimeout(flushTime) // acknowledgements; lost ones are pushed again
+	b.nc.Close()
+	if b.host != nil {
+		b.host.stop()
+	}
 	return nil
 }
 
-// call sends a request until it is answered, ctx ends or the time is over. All
-// operations may be repeated: Begin leaves at worst an empty transaction, the
-// others are idempotent (rules B2, B3, C3, G2).
-func (b *Bus) call(ctx context.Context, op string, req request) (reply, error) {
-	body := mustJSON(req)
-	if len(body) > maxBody {
-		return reply{}, fmt.Errorf("call coordinator (%s): %w: %d bytes", op, ErrRefused, len(body))
-	}
-	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
-	defer cancel()
-	defer context.AfterFunc(b.ctx, cancel)()
-	var before error // of the last try that ctx did not end: the likely cause
-	for try := 0; ; try++ {
-		r, err := b.try(ctx, op, body)
-		again := err != nil && !errors.Is(err, ErrClosed)
-		if err == nil {
-			err = r.err()
-			again = r.Code == codeNotLeader || op == opCommit && r.Code == codeOK && r.Status == gtx.Pending
-		}
-		if again && pause(ctx, 10*time.Millisecond, 250*time.Millisecond, try) {
-			before = err
-			continue
-		}
-		if again && err != nil && before != nil && ctx.Err() != nil {
-			err = fmt.Errorf("%w, and before that: %w", err, before)
-		}
-		if b.ctx.Err() != nil && again {
-			err = ErrClosed
-		}
+// call sends a request until it is answered, ctx ends or the time is over; see
+// [coordinator.Call] for what is asked again.
+func (b *Bus) call(ctx context.Context, q *request) (a answer, err error) {
+	defer func() {
 		if err != nil {
-			err = fmt.Errorf("call coordinator (%s): %w", op, err)
+			err = fmt.Errorf("call coordinator (%s): %w", q.Op, err)
 		}
-		return r, err
-	}
-}
-
-// try sends the request once. Its error wraps gtx.ErrUnavailable and says
-// nothing about whether the coordinator got it.
-func (b *Bus) try(ctx context.Context, op string, body []byte) (reply, error) {
+	}()
 	if b.ctx.Err() != nil {
-		return reply{}, ErrClosed
+		return a, ErrClosed
 	}
-	ctx, cancel := context.WithTimeout(ctx, b.cfg.TryTimeout)
-	defer cancel()
-	m, err := b.nc.RequestWithContext(ctx, svcPrefix+op, body)
+	out, err := b.out.start(q)
 	if err != nil {
-		if b.ctx.Err() != nil || errors.Is(err, nats.ErrConnectionClosed) {
-			return reply{}, ErrClosed
+		return a, err
+	}
+	defer b.out.drop(out)
+	now := time.Now()
+	c := coordinator.Call{
+		Deadline: now.Add(b.cfg.Timeout),
+		Pace:     coordinator.Pace{Try: b.cfg.TryTimeout, PauseMin: pauseMin, PauseMax: pauseMax},
+		Decide:   q.Op == opCommit,
+	}
+	if at, ok := ctx.Deadline(); ok && at.Before(c.Deadline) {
+		c.Deadline = at
+	}
+	next := coordinator.Next{Done: true}
+	if ctx.Err() != nil {
+		c.GiveUp(ctx.Err()) // never sent
+	} else {
+		next = c.Start(now)
+	}
+	for !next.Done {
+		if next.Send {
+			b.out.send(out)
 		}
-		return reply{}, fmt.Errorf("%w: %w", gtx.ErrUnavailable, err)
+		out.timer.Reset(time.Until(next.At))
+		select {
+		case r := <-out.got:
+			switch {
+			case r.last:
+				return answer{}, r.err
+			case r.err != nil:
+				next = c.Fail(time.Now(), r.err, rand.Float64())
+			default:
+				a.Stats = r.Stats
+				next = c.Reply(time.Now(), r.Reply, rand.Float64())
+			}
+		case <-out.timer.C:
+			next = c.Expire(time.Now(), rand.Float64())
+		case <-ctx.Done():
+			next = c.GiveUp(ctx.Err())
+		case <-b.ctx.Done():
+			next = c.GiveUp(ErrClosed)
+		}
 	}
-	var r reply
-	if err := json.Unmarshal(m.Data, &r); err != nil {
-		return reply{}, fmt.Errorf("%w: read reply: %w", gtx.ErrUnavailable, err)
-	}
-	return r, nil
+	a.Reply, err = c.Result()
+	return a, err
 }
 
 // pause waits from·2^try, at most limit, with jitter; false when ctx ended.

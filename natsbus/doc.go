@@ -13,23 +13,33 @@
 //
 // [Embedded] needs no server: it runs one in the process, with its log in a
 // directory that one process at a time may use. With [Listen] other processes
-// join by [Connect] and [Bus.URL]. [Connect] alone talks to a coordinator that
-// [Serve] runs elsewhere.
+// of the machine join by [Connect]. [Connect] alone talks to a coordinator that
+// [Serve], or `gtx coordinator`, runs elsewhere.
+//
+// # Nodes
+//
+// [Serve] runs one node of the coordinator; run two or three, on different
+// machines. One leads. The others follow its log and take over within seconds
+// when they hear nothing of it, or at once when it hands over, which is what
+// [Service.Stop] does. Transactions that were being worked on survive a
+// hand-over; they are aborted when a leader dies. Committed ones survive
+// everything that the log survives. Two nodes that both believe to lead do no
+// harm: the log takes the appends of the later one only.
 //
 // # Guarantees
 //
 // A commit is answered when its record is in the stream and the server has
 // synced it to the disk: an embedded server always runs with SyncAlways. A
-// server of one's own must say `sync_interval: always` in its jetstream block;
-// a coordinator cannot see that over the connection. What it can see (server
-// version, the settings of the stream, every hash of the log) it checks before
-// it serves, and refuses otherwise.
+// server of one's own must say `sync_interval: always` in its jetstream block,
+// which a node asks every server about before it serves (see
+// [ServiceConfig].System). It checks their version, the settings of the stream
+// and every hash of the log as well, and refuses otherwise.
 //
-// A process that dies takes undecided transactions with it: they are aborted
-// when the log is opened again. Committed ones are pushed to their databases
-// until every one has acknowledged.
+// Committed transactions are pushed to their databases until every one has
+// acknowledged.
 //
 // # Concurrency
 //
-// A [Bus] is safe for concurrent use. After Close every call returns [ErrClosed].
+// A [Bus] and a [Service] are safe for concurrent use. After Close every call of
+// a Bus returns [ErrClosed].
 package natsbus

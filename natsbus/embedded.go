@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -22,6 +23,9 @@ import (
 
 // readyTime bounds the start of the embedded server when ctx does not.
 const readyTime = 30 * time.Second
+
+// urlFile tells other processes of this machine how to join.
+const urlFile = "url"
 
 // ErrInUse is returned by Embedded when another process, or another Bus of this
 // one, has the directory open.
@@ -37,7 +41,10 @@ type embeddedOptions struct {
 }
 
 // Listen lets other processes of this machine join through a loopback address,
-// "127.0.0.1:0" for any free port. Bus.URL tells them how.
+// "127.0.0.1:0" for any free port. Bus.URL tells them how, and so does the file
+// named url in the directory, which only the own user can read. The password in
+// it stays. With a port that stays, too, the others find the next start of this
+// Bus by themselves, and transactions that were open at Close go on in it.
 func Listen(addr string) EmbeddedOption { return func(o *embeddedOptions) { o.listen = addr } }
 
 // WithCoordinator sets limits and times of the coordinator.
@@ -101,7 +108,7 @@ func embed(ctx context.Context, dir string, o *embeddedOptions) (_ *Bus, err err
 		return nil, fmt.Errorf("%w: %w", ErrInUse, err)
 	}
 	core := &server.User{Username: "core", Password: crand.Text()}
-	app := &server.User{Username: "app", Password: crand.Text(), Permissions: &server.Permissions{
+	app := &server.User{Username: "app", Password: savedPassword(dir), Permissions: &server.Permissions{
 		Publish:   &server.SubjectPermission{Allow: []string{svcPrefix + ">"}},
 		Subscribe: &server.SubjectPermission{Allow: []string{evtPrefix + ">", "_INBOX.>"}},
 	}}
@@ -112,6 +119,12 @@ func embed(ctx context.Context, dir string, o *embeddedOptions) (_ *Bus, err err
 		return []nats.Option{nats.InProcessServer(h.srv), nats.UserInfo(u.Username, u.Password)}
 	}
 	cfg := o.service.withDefaults()
+	cfg.eager, cfg.AssumeSyncAlways = true, true // the lock says so, and start has looked
+	// Without Listen all who could end a transaction end with this Bus, and rows
+	// that wait for its deadline after the next start would wait in vain. With it
+	// the others go on, find the same address and password again, and must not
+	// notice.
+	cfg.abandon = o.listen == ""
 	nc, err := dial("", cfg.Logger, in(core)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to embedded server: %w", err)
@@ -169,14 +182,40 @@ func (h *host) start(ctx context.Context, dir, listen string, users ...*server.U
 	if js := srv.JetStreamConfig(); js == nil || !js.SyncAlways {
 		return errors.New("start embedded server: JetStream is not running with SyncAlways")
 	}
-	if listen != "" {
-		u, err := url.Parse(srv.ClientURL())
-		if err != nil {
-			return fmt.Errorf("read server address: %w", err)
+	if listen == "" {
+		return nil
+	}
+	u, err := url.Parse(srv.ClientURL())
+	if err != nil {
+		return fmt.Errorf("read server address: %w", err)
+	}
+	app := users[len(users)-1]
+	u.User = url.UserPassword(app.Username, app.Password)
+	h.url = u.String()
+	return saveURL(dir, h.url)
+}
+
+// savedPassword gives the password that other processes know, or a new one.
+func savedPassword(dir string) string {
+	text, err := os.ReadFile(filepath.Join(dir, urlFile))
+	if err == nil {
+		if u, err := url.Parse(strings.TrimSpace(string(text))); err == nil {
+			if p, ok := u.User.Password(); ok && p != "" {
+				return p
+			}
 		}
-		app := users[len(users)-1]
-		u.User = url.UserPassword(app.Username, app.Password)
-		h.url = u.String()
+	}
+	return crand.Text()
+}
+
+// saveURL is all or nothing: a process may read while this one starts.
+func saveURL(dir, text string) error {
+	name := filepath.Join(dir, urlFile)
+	if err := os.WriteFile(name+".new", []byte(text+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write address for other processes: %w", err)
+	}
+	if err := os.Rename(name+".new", name); err != nil {
+		return fmt.Errorf("write address for other processes: %w", err)
 	}
 	return nil
 }
@@ -196,8 +235,8 @@ func (h *host) stop() {
 }
 
 // URL is where other processes of this machine join with Connect. It holds a
-// password that is new with every start: hand it over, do not log it. Empty
-// without Listen, and for a Bus of Connect.
+// password: hand it over, do not log it. Empty without Listen, and for a Bus of
+// Connect.
 func (b *Bus) URL() string {
 	if b.host == nil {
 		return ""

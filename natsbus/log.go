@@ -2,10 +2,8 @@ package natsbus
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strconv"
-	"strings"
+	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,190 +12,110 @@ import (
 	"github.com/globaltx/globaltx/gtx/coordinator"
 )
 
-// minServer is the oldest NATS server whose replicated streams check an append
-// against everything a former stream leader acknowledged, and that syncs a
-// batch once (rule A1).
-const minServer = "2.15.2"
-
 // appendTimeout is how long one append waits for its acknowledgement before it
 // is repeated.
 const appendTimeout = 5 * time.Second
 
-// decisionLog is the stream that holds the decisions.
+const (
+	apiTimeout    = 2 * time.Second
+	createTimeout = 20 * time.Second
+)
+
+// decisionLog is the stream that holds the decisions of one partition, and the
+// small one that remembers its end. Loading, appending and purging may each run
+// in a goroutine of its own, loading not beside appending.
 type decisionLog struct {
-	js     jetstream.JetStream
-	stream jetstream.Stream
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	cfg     *ServiceConfig
+	name    string // of the stream
+	subject string
+	stream  jetstream.Stream
+
+	known position // the furthest this process has seen, in the log it serves
+	doubt doubt    // about the append that does not settle
 }
 
-// openLog finds or creates the stream and refuses one whose settings could lose
-// or hide a decision.
-func openLog(ctx context.Context, nc *nats.Conn, cfg *ServiceConfig) (*decisionLog, error) {
-	if v := nc.ConnectedServerVersion(); !atLeast(v, minServer) {
-		return nil, fmt.Errorf("open decision log: NATS server %s is older than %s", v, minServer)
-	}
+// position is a message of a log. The hash of the message covers all before it.
+type position struct {
+	log  uint64
+	seq  uint64
+	hash coordinator.Hash
+}
+
+func newDecisionLog(nc *nats.Conn, cfg *ServiceConfig) (*decisionLog, error) {
 	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(appendTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("open decision log: %w", err)
 	}
-	s, err := js.Stream(ctx, streamName)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s, err = js.CreateStream(ctx, jetstream.StreamConfig{
-			Name:        streamName,
-			Description: "decision log of globaltx",
-			Subjects:    []string{logSubject},
-			Storage:     jetstream.FileStorage,
-			Retention:   jetstream.LimitsPolicy,
-			Discard:     jetstream.DiscardNew,
-			MaxBytes:    cfg.MaxBytes,
-			Replicas:    cfg.Replicas,
-			Duplicates:  100 * time.Millisecond,
-			DenyDelete:  true,
-		})
+	l := &decisionLog{nc: nc, js: js, cfg: cfg, name: streamName, subject: logSubject}
+	if p := cfg.Coordinator.Partition; p != 0 {
+		l.name, l.subject = fmt.Sprintf("%s_%d", streamName, p), fmt.Sprintf("%s.%d", logSubject, p)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("open decision log: %w", err)
-	}
-	c := s.CachedInfo().Config
-	for what, bad := range map[string]bool{
-		"subjects must be " + logSubject:  len(c.Subjects) != 1 || c.Subjects[0] != logSubject,
-		"storage must be file":            c.Storage != jetstream.FileStorage,
-		"retention must be limits":        c.Retention != jetstream.LimitsPolicy,
-		"discard must be new":             c.Discard != jetstream.DiscardNew,
-		"max_age must be 0":               c.MaxAge != 0,
-		"max_msgs must be unlimited":      c.MaxMsgs > 0,
-		"max_msgs_per_subject must be 0":  c.MaxMsgsPerSubject > 0,
-		"deny_delete must be set":         !c.DenyDelete,
-		"allow_direct must be off":        c.AllowDirect,
-		"allow_rollup_hdrs must be off":   c.AllowRollup,
-		"allow_msg_ttl must be off":       c.AllowMsgTTL,
-		"persist_mode must be default":    c.PersistMode != jetstream.DefaultPersistMode,
-		"it must not be a mirror":         c.Mirror != nil || len(c.Sources) > 0,
-		"it must not be sealed":           c.Sealed,
-		"max_msg_size must be unlimited":  c.MaxMsgSize > 0 && c.MaxMsgSize < coordinator.MaxMessage,
-		"num_replicas is less than asked": c.Replicas < cfg.Replicas,
-	} {
-		if bad {
-			return nil, fmt.Errorf("open decision log: stream %s is not fit for decisions: %s", streamName, what)
-		}
-	}
-	return &decisionLog{js, s}, nil
+	return l, nil
 }
 
-// atLeast compares the first three numbers of two versions.
-func atLeast(v, want string) bool {
-	v, _, _ = strings.Cut(strings.TrimPrefix(v, "v"), "-")
-	a, b := strings.Split(v, "."), strings.Split(want, ".")
-	for i := range b {
-		var x, y int
-		if i < len(a) {
-			x, _ = strconv.Atoi(a[i])
-		}
-		y, _ = strconv.Atoi(b[i])
-		if x != y {
-			return x > y
-		}
-	}
-	return true
+// info asks the server that leads the stream how it stands. A question whose
+// answer is lost, because the lead changes meanwhile, ends after apiTimeout and
+// not with ctx.
+func (l *decisionLog) info(ctx context.Context) (*jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	return l.stream.Info(ctx)
 }
 
-// load feeds the whole log to m. A read may be stale: the fence of the Epoch
-// append finds out (rule L2).
-func (l *decisionLog) load(ctx context.Context, m *coordinator.Machine) error {
-	info, err := l.stream.Info(ctx)
-	if err != nil {
-		return fmt.Errorf("read decision log: %w", err)
+// find looks a stream up, under the same limit.
+func (l *decisionLog) find(ctx context.Context, name string) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	return l.js.Stream(ctx, name)
+}
+
+// make creates a stream, which takes an election.
+func (l *decisionLog) make(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	defer cancel()
+	return l.js.CreateStream(ctx, cfg)
+}
+
+// saw remembers a message that is in the log for certain; p.log zero is the same
+// log as before.
+func (l *decisionLog) saw(p position) {
+	if p.seq <= l.known.seq {
+		return
 	}
-	if info.State.LastSeq == 0 {
-		return nil
+	if p.log == 0 {
+		p.log = l.known.log
 	}
-	cons, err := l.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
-		AckPolicy: jetstream.AckNonePolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
-		MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
-	})
-	if err != nil {
-		return fmt.Errorf("read decision log: %w", err)
-	}
-	defer func() { _ = l.stream.DeleteConsumer(context.WithoutCancel(ctx), cons.CachedInfo().Name) }()
-	next := uint64(1)
-	for next <= info.State.LastSeq {
-		batch, err := cons.Fetch(int(min(256, info.State.LastSeq-next+1)), jetstream.FetchMaxWait(2*time.Second))
-		if err != nil {
-			return fmt.Errorf("read decision log at %d: %w", next, err)
-		}
-		before := next
-		for msg := range batch.Messages() {
-			meta, err := msg.Metadata()
-			if err != nil {
-				return fmt.Errorf("read decision log at %d: %w", next, err)
-			}
-			// One by one where the consumer skipped: only a read that misses the
-			// sequence itself says that it is gone.
-			for ; next < meta.Sequence.Stream; next++ {
-				if err := l.loadOne(ctx, m, next); err != nil {
-					return err
-				}
-			}
-			if meta.Sequence.Stream < next {
-				continue
-			}
-			if err := m.Load(next, meta.Timestamp, msg.Data()); err != nil {
-				return err
-			}
-			next++
-		}
-		if next == before {
-			if err := l.loadOne(ctx, m, next); err != nil {
-				return err
-			}
-			next++
-		}
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("read decision log at %d: %w", next, err)
-		}
+	l.known = p
+}
+
+// purge forgets the messages 1 to upTo (rule G3). It may be repeated, and when
+// it fails the log is merely longer.
+func (l *decisionLog) purge(ctx context.Context, upTo uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
+	defer cancel()
+	if err := l.stream.Purge(ctx, jetstream.WithPurgeSequence(upTo+1)); err != nil {
+		return fmt.Errorf("purge decision log up to %d: %w", upTo, err)
 	}
 	return nil
 }
 
-func (l *decisionLog) loadOne(ctx context.Context, m *coordinator.Machine, seq uint64) error {
-	msg, err := l.stream.GetMsg(ctx, seq)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return fmt.Errorf("read decision log at %d: %w", seq, coordinator.ErrGap)
-	}
+// node names the server that leads the stream, which is the one that reads come
+// from; empty when nobody tells.
+func (l *decisionLog) node(ctx context.Context) string {
+	info, err := l.info(ctx)
 	if err != nil {
-		return fmt.Errorf("read decision log at %d: %w", seq, err)
+		return ""
 	}
-	return m.Load(seq, msg.Time, msg.Data)
+	return l.leaderOf(info)
 }
 
-// append tries one fenced append once and says what came of it: Landed, Found,
-// or Unclear for everything that does not settle it (rules L3, L4).
-func (l *decisionLog) append(ctx context.Context, a coordinator.Append) (coordinator.Event, error) {
-	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
-	defer cancel()
-	ack, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: logSubject, Data: a.Body},
-		jetstream.WithExpectStream(streamName),
-		jetstream.WithExpectLastSequence(a.Prev),
-		jetstream.WithRetryAttempts(0))
-	if err == nil {
-		return coordinator.Landed{Seq: ack.Sequence}, nil
+func (l *decisionLog) leaderOf(info *jetstream.StreamInfo) string {
+	if info.Cluster == nil { // a single server
+		return l.nc.ConnectedServerName()
 	}
-	var api *jetstream.APIError
-	if !errors.As(err, &api) || api.ErrorCode != jetstream.JSErrCodeStreamWrongLastSequence &&
-		api.ErrorCode != jetstream.JSErrCodeStreamWrongLastSequenceConstant {
-		return coordinator.Unclear{}, err
-	}
-	msg, rerr := l.stream.GetMsg(ctx, a.Prev+1)
-	if rerr == nil {
-		return coordinator.Found{Body: msg.Data, At: msg.Time}, nil
-	}
-	if errors.Is(rerr, jetstream.ErrMsgNotFound) {
-		// Gone, or only proposed, or the read was stale: the state of the stream
-		// tells. Stale again costs one more round.
-		if info, ierr := l.stream.Info(ctx); ierr == nil && info.State.LastSeq > a.Prev {
-			if _, rerr = l.stream.GetMsg(ctx, a.Prev+1); errors.Is(rerr, jetstream.ErrMsgNotFound) {
-				return coordinator.Found{}, nil
-			}
-		}
-	}
-	return coordinator.Unclear{}, err
+	return info.Cluster.Leader
 }
+
+func (l *decisionLog) logger() *slog.Logger { return l.cfg.Logger.With("stream", l.name) }

@@ -2,10 +2,11 @@ package natsbus
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
+	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -15,7 +16,7 @@ import (
 
 // backlog bounds the decisions that wait for a worker of one Serve. What does
 // not fit is dropped: a commit is pushed again, and scans find the rest.
-const backlog = 1024
+const backlog = 8192
 
 // subscription delivers the decisions about one resource to one Resolver.
 type subscription struct {
@@ -23,29 +24,27 @@ type subscription struct {
 	id   gtx.ResourceID
 	res  gtx.Resolver
 	sub  *nats.Subscription
-	work chan gtx.Resolution
-	wg   sync.WaitGroup
-	once sync.Once
-	gone chan struct{} // closed when stop has done its work
+	wg   sync.WaitGroup // of workers
+	gone chan struct{}  // closed when the subscription has ended and no worker is left
 
 	// mu protects the following.
-	mu     sync.Mutex
-	ended  bool
-	flying map[gtx.XID]struct{} // queued or being resolved
+	mu      sync.Mutex
+	ended   bool
+	workers int
+	queue   []gtx.Resolution
+	flying  map[gtx.XID]struct{} // queued or being resolved
 }
 
 // Serve implements gtx.Coordinator. Processes that serve the same resource
 // share its decisions: each goes to one of them. Decisions still waiting for a
-// worker when stop is called are dropped and pushed again later.
+// worker when stop is called are dropped and pushed again later. stop may be
+// called from inside a delivery: then it waits for none.
 func (b *Bus) Serve(r gtx.ResourceID, res gtx.Resolver) (stop func(), err error) {
 	subject, err := subjectOf(r)
 	if err != nil {
 		return nil, fmt.Errorf("serve resource: %w", err)
 	}
-	s := &subscription{
-		bus: b, id: r, res: res, work: make(chan gtx.Resolution, backlog),
-		gone: make(chan struct{}), flying: map[gtx.XID]struct{}{},
-	}
+	s := &subscription{bus: b, id: r, res: res, gone: make(chan struct{}), flying: map[gtx.XID]struct{}{}}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ended {
@@ -54,84 +53,134 @@ func (b *Bus) Serve(r gtx.ResourceID, res gtx.Resolver) (stop func(), err error)
 	if s.sub, err = b.nc.QueueSubscribe(subject, rmQueue, s.take); err != nil {
 		return nil, fmt.Errorf("serve resource %s: %w: %w", r, gtx.ErrUnavailable, err)
 	}
-	b.served[s] = struct{}{}
-	for range b.cfg.Workers {
-		s.wg.Go(s.worker)
+	// take never blocks; the bound that counts is backlog.
+	if err := s.sub.SetPendingLimits(-1, droppedBytes); err != nil {
+		return nil, fmt.Errorf("serve resource %s: %w: %w", r, gtx.ErrUnavailable, err)
 	}
+	b.served[s] = struct{}{}
 	// The subscription reaches the server before this request on the same
-	// connection, so nothing pushed for it is missed. A hint: no answer, no retry.
-	_ = b.nc.Publish(svcPrefix+opHello, mustJSON(request{Resource: r}))
-	return s.stop, nil
+	// connection, so nothing pushed for it is missed.
+	b.Hello(r)
+	return func() { s.end(!inDelivery()) }, nil
 }
 
-// take queues one pushed decision, unless it is under way already.
+// take queues pushed decisions, but for those under way already.
 func (s *subscription) take(m *nats.Msg) {
-	var p push
-	if err := json.Unmarshal(m.Data, &p); err != nil || p.XID.IsZero() || p.Status != gtx.Committed && p.Status != gtx.Aborted {
-		s.bus.cfg.Logger.Warn("drop event that is not a decision", "subject", m.Subject, "err", err)
-		return
+	kind, body, err := header(m.Data)
+	if err == nil && kind != kindPushes {
+		err = fmt.Errorf("%w: kind %d is not a batch of pushes", errWire, kind)
 	}
+	r := reader{b: body}
+	s.mu.Lock()
+	full := 0
+	for err == nil && len(r.b) > 0 {
+		p := r.push()
+		if r.bad || p.XID.IsZero() || p.Status != gtx.Committed && p.Status != gtx.Aborted {
+			err = errWire
+			break
+		}
+		if !s.add(p) {
+			full++
+		}
+	}
+	s.mu.Unlock()
+	if err != nil {
+		s.bus.complain.warn("drop events that are no decisions", "subject", m.Subject, "err", err)
+	}
+	if full > 0 {
+		s.bus.complain.warn("phase two is slower than the decisions come, the rest will be pushed again",
+			"resource", string(s.id), "waiting", backlog, "dropped", full)
+	}
+}
+
+// add queues p and sees to a worker for it; false when the queue is full.
+// Callers hold s.mu.
+func (s *subscription) add(p gtx.Resolution) bool {
+	if _, ok := s.flying[p.XID]; ok || s.ended {
+		return true
+	}
+	if len(s.queue) >= backlog {
+		return false
+	}
+	s.flying[p.XID] = struct{}{}
+	s.queue = append(s.queue, p)
+	if s.workers < s.bus.cfg.Workers {
+		s.workers++
+		s.wg.Go(s.work)
+	}
+	return true
+}
+
+// work delivers until nothing waits.
+func (s *subscription) work() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.flying[p.XID]; ok || s.ended {
-		return
+	for len(s.queue) > 0 && !s.ended {
+		p := s.queue[0]
+		s.queue = s.queue[1:]
+		s.mu.Unlock()
+		s.deliver(p)
+		s.mu.Lock()
+		delete(s.flying, p.XID)
 	}
-	select {
-	case s.work <- gtx.Resolution{XID: p.XID, Status: p.Status, Branches: p.Branches}:
-		s.flying[p.XID] = struct{}{}
-	default:
-	}
+	s.workers--
 }
 
-func (s *subscription) worker() {
-	for r := range s.work {
-		s.mu.Lock()
-		ended := s.ended
-		s.mu.Unlock()
-		if !ended {
-			s.deliver(r)
-		}
-		s.mu.Lock()
-		delete(s.flying, r.XID)
-		s.mu.Unlock()
-	}
-}
-
-// deliver acknowledges only after the Resolver has nothing left (rules P2, P3).
-// An abort has no record to forget, so it needs no acknowledgement (G1).
-func (s *subscription) deliver(r gtx.Resolution) {
+func (s *subscription) deliver(p gtx.Resolution) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.bus.cfg.ResolveTimeout)
 	defer cancel()
-	if err := s.res.Resolve(ctx, r); err != nil {
-		level := slog.LevelWarn
-		if errors.Is(err, gtx.ErrConflict) {
-			level = slog.LevelDebug // a busy database
-		}
-		s.bus.cfg.Logger.Log(ctx, level, "phase two failed, will be tried again", "xid", r.XID.String(),
-			"status", r.Status.String(), "resource", string(s.id), "err", err)
+	err := gtx.Deliver(ctx, s.bus, s.id, s.res, p)
+	if err == nil {
 		return
 	}
-	if r.Status != gtx.Committed {
-		return
+	level := slog.LevelWarn
+	if errors.Is(err, gtx.ErrConflict) || errors.Is(err, gtx.ErrAway) || errors.Is(err, gtx.ErrNotAcknowledged) {
+		level = slog.LevelDebug // a busy or absent database, a lost message: the next push repeats it
 	}
-	if err := s.bus.Acknowledge(ctx, r.XID, s.id); err != nil {
-		s.bus.cfg.Logger.Debug("acknowledgement lost, the next push repeats it", "xid", r.XID.String(), "err", err)
-	}
+	s.bus.cfg.Logger.Log(ctx, level, "phase two failed, will be tried again", "xid", p.XID.String(),
+		"status", p.Status.String(), "resource", string(s.id), "err", err)
 }
 
-// stop ends the subscription and waits for the deliveries under way.
-func (s *subscription) stop() {
-	s.once.Do(func() {
-		defer close(s.gone)
+// end ends the subscription and, if wait is set, waits for the deliveries under
+// way. It may be called more than once.
+func (s *subscription) end(wait bool) {
+	s.mu.Lock()
+	first := !s.ended
+	s.ended = true
+	s.queue = nil
+	s.mu.Unlock()
+	if first {
 		_ = s.sub.Unsubscribe()
-		s.mu.Lock()
-		s.ended = true
-		close(s.work) // take sends only under mu while not ended
-		s.mu.Unlock()
-		s.wg.Wait()
 		s.bus.mu.Lock()
 		delete(s.bus.served, s)
 		s.bus.mu.Unlock()
-	})
-	<-s.gone
+		go func() { // a delivery that called end cannot wait for itself
+			s.wg.Wait()
+			close(s.gone)
+		}()
+	}
+	if wait {
+		<-s.gone
+	}
+}
+
+// inDelivery reports whether a delivery is among the callers. Whoever stops a
+// Serve or closes a Bus there would wait for itself, or for another delivery
+// that waits for it.
+func inDelivery() bool {
+	var pcs [64]uintptr
+	for skip := 1; ; skip += len(pcs) {
+		n := runtime.Callers(skip, pcs[:])
+		frames := runtime.CallersFrames(pcs[:n])
+		for more := n > 0; more; {
+			var f runtime.Frame
+			f, more = frames.Next()
+			if strings.HasSuffix(f.Function, "/natsbus.(*subscription).deliver") {
+				return true
+			}
+		}
+		if n < len(pcs) {
+			return false
+		}
+	}
 }

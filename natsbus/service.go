@@ -4,13 +4,11 @@ import (
 	"context"
 	crand "crypto/rand"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
+	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -19,26 +17,58 @@ import (
 	"github.com/globaltx/globaltx/gtx/coordinator"
 )
 
-// flushTime bounds how long Stop waits for the last append.
-const flushTime = 2 * time.Second
+// writeTimeout is how long the network may not take a write, which keeps the
+// loop, before the connection counts as broken.
+const writeTimeout = 2 * time.Second
+
+// startTime bounds Serve when ctx does not: a long log takes its time.
+const startTime = 5 * time.Minute
 
 // ServiceConfig of Serve.
 type ServiceConfig struct {
 	// URL of the NATS servers, comma separated. Required. The user of the
-	// connection needs the stream GTX_LOG, gtx.svc.> and gtx.evt.>.
+	// connection needs the streams GTX_LOG and GTX_ANCHOR, gtx.svc.>, gtx.evt.>
+	// and gtx.ctl.>.
 	URL string
 	// Options are added to the connection: credentials, TLS.
 	Options []nats.Option
+	// SystemURL and System reach the system account of the same servers, where a
+	// coordinator asks every one of them whether it syncs before it acknowledges.
+	// SystemURL empty means URL. Without System, AssumeSyncAlways must be set.
+	SystemURL string
+	System    []nats.Option
+	// AssumeSyncAlways says that somebody has made sure of `sync_interval: always`
+	// in the jetstream block of every server. A server without it loses
+	// acknowledged decisions when its power fails.
+	AssumeSyncAlways bool
+	// Name of this node in logs and in Nodes, default the host and process id.
+	Name string
 	// Replicas of the stream when it is created, default 1. A stream with fewer
 	// is refused.
 	Replicas int
 	// MaxBytes of the stream when it is created, default 8 GiB. A full log takes
 	// no commit: transactions then stay undecided until it is made larger.
 	MaxBytes int64
+	// TakeoverAfter is how long a standby hears nothing of a leader before it
+	// takes over, default 2 s; a quarter of it is added at random. It decides
+	// about the pause after a crash only: two leaders do no harm (rule L8), so a
+	// short time costs transactions that are aborted without need, nothing else.
+	TakeoverAfter time.Duration
+	// HandoverTime bounds how long Stop waits until the undecided transactions
+	// are in the log, default 10 s. Later they are aborted by the next leader.
+	HandoverTime time.Duration
 	// Coordinator holds the limits and times of the coordinator.
 	Coordinator coordinator.Config
+	// Now is the wall clock, default time.Now. It is read once for each term of
+	// leadership; setting the clock while a node leads changes nothing.
+	Now func() time.Time
 	// Logger gets leadership and append trouble. Default slog.Default().
 	Logger *slog.Logger
+
+	// eager campaigns without listening for others: the directory is locked.
+	eager bool
+	// abandon lets Stop leave the undecided transactions to be aborted.
+	abandon bool
 }
 
 func (c ServiceConfig) withDefaults() ServiceConfig {
@@ -48,39 +78,59 @@ func (c ServiceConfig) withDefaults() ServiceConfig {
 	if c.MaxBytes <= 0 {
 		c.MaxBytes = 8 << 30
 	}
+	if c.Name == "" {
+		host, _ := os.Hostname() // empty where there is none
+		c.Name = fmt.Sprintf("%s-%d", host, os.Getpid())
+	}
+	if c.TakeoverAfter <= 0 {
+		c.TakeoverAfter = 2 * time.Second
+	}
+	if c.HandoverTime <= 0 {
+		c.HandoverTime = 10 * time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
 	return c
 }
 
-// Service is a coordinator at work. It leads until Stop or until another
-// coordinator takes the log over; it never leads again after that.
+// Service is a node of the coordinator. It follows the log as a standby, takes
+// over when no leader is heard, leads until another takes over, and then follows
+// again, until Stop. Its methods are safe for concurrent use.
 type Service struct {
-	cfg    ServiceConfig
-	nc     *nats.Conn
-	log    *decisionLog
-	events chan coordinator.Event
-	writes chan coordinator.Append // to the appender, at most one outstanding
-	wrote  chan coordinator.Event  // from the appender
-	ready  chan struct{}           // closed when leading
-	stops  chan struct{}           // closed by Stop
-	done   chan struct{}           // closed when the service has ended
-	epoch  atomic.Uint64           // once leading
-	once   sync.Once
-	wg     sync.WaitGroup
-	err    error // valid after done
+	cfg   ServiceConfig
+	id    uint64 // random
+	nc    *nats.Conn
+	in    *intake
+	beats chan *nats.Msg // of leaders, the own ones, too
+	stop  context.CancelFunc
+	ready chan struct{} // closed when it first leads or follows a living leader
+	done  chan struct{} // closed when the service has ended
+	err   error         // valid after done
+
+	// mu protects the following.
+	mu      sync.Mutex
+	status  NodeStatus
+	changed chan struct{} // closed and replaced when role or leader changes
 }
 
-// Serve takes the log over and runs a coordinator until Stop. It returns when
-// the own epoch is in the log and every decision of the epochs before is known;
-// ctx bounds only this start. A coordinator that led until now steps down.
+// Serve runs a node of the coordinator until Stop. It returns when the node
+// leads, with every decision of the epochs before known, or when it follows a
+// living leader. ctx bounds only this start. An error means that the log cannot
+// be served from now: [coordinator.ErrGap], [coordinator.ErrCorrupt] and
+// [coordinator.ErrTruncated] say that it is damaged. A node that has started
+// does not end on its own: what is wrong later is logged, and tried again.
 func Serve(ctx context.Context, cfg ServiceConfig) (*Service, error) {
 	if cfg.URL == "" {
 		return nil, errors.New("start coordinator: ServiceConfig.URL is empty")
 	}
 	cfg = cfg.withDefaults()
-	nc, err := dial(cfg.URL, cfg.Logger, cfg.Options...)
+	nc, err := dial(cfg.URL, cfg.Logger, append([]nats.Option{
+		nats.Name("globaltx coordinator " + cfg.Name), nats.FlusherTimeout(writeTimeout), nats.IgnoreAuthErrorAbort(),
+	}, cfg.Options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("start coordinator: %w: %w", gtx.ErrUnavailable, err)
 	}
@@ -94,37 +144,24 @@ func Serve(ctx context.Context, cfg ServiceConfig) (*Service, error) {
 
 // serveOn takes ownership of nc when it returns without error.
 func serveOn(ctx context.Context, nc *nats.Conn, cfg ServiceConfig) (*Service, error) {
-	m, err := coordinator.New(cfg.Coordinator, random(), random())
-	if err != nil {
+	if _, err := coordinator.New(cfg.Coordinator, random(), random()); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
-	log, err := openLog(ctx, nc, &cfg)
-	if err != nil {
-		return nil, err
-	}
-	if err := log.load(ctx, m); err != nil {
-		return nil, err
-	}
-	actions, err := m.Campaign()
-	if err != nil {
-		return nil, err
-	}
+	life, stop := context.WithCancel(context.Background())
 	s := &Service{
-		cfg: cfg, nc: nc, log: log,
-		events: make(chan coordinator.Event, 4096),
-		writes: make(chan coordinator.Append, 1), wrote: make(chan coordinator.Event, 1),
-		ready: make(chan struct{}), stops: make(chan struct{}), done: make(chan struct{}),
+		cfg: cfg, id: random(), nc: nc, stop: stop,
+		in: newIntake(nc, cfg.Coordinator.Partition, cfg.Logger),
+		// Loading keeps the loop from its beats for minutes at worst.
+		beats: make(chan *nats.Msg, 4096),
+		ready: make(chan struct{}), done: make(chan struct{}), changed: make(chan struct{}),
+		status: NodeStatus{Name: cfg.Name, Partition: cfg.Coordinator.Partition, Role: RoleStandby},
 	}
-	life, end := context.WithCancel(context.Background())
-	s.wg.Go(func() { s.appender(life) })
 	go func() {
-		err := s.loop(m, actions)
-		end()
-		s.wg.Wait()
-		s.nc.Close()
-		s.err = err
+		s.err = (&node{Service: s}).run(life)
+		stop()
+		nc.Close()
 		close(s.done)
 	}()
 	select {
@@ -134,7 +171,79 @@ func serveOn(ctx context.Context, nc *nats.Conn, cfg ServiceConfig) (*Service, e
 		return nil, s.err
 	case <-ctx.Done():
 		s.Stop()
-		return nil, fmt.Errorf("wait for the epoch record: %w", ctx.Err())
+		if trouble := s.Status().Trouble; trouble != "" {
+			return nil, fmt.Errorf("wait for the log: %w: %s", ctx.Err(), trouble)
+		}
+		return nil, fmt.Errorf("wait for a leader: %w", ctx.Err())
+	}
+}
+
+// Stop ends the node and waits. A leader first hands over: undecided
+// transactions go into the log, where the next leader finds them, a standby or
+// the next start; see HandoverTime. It may be called more than once.
+func (s *Service) Stop() {
+	s.stop()
+	<-s.done
+}
+
+// Done is closed when the node has ended.
+func (s *Service) Done() <-chan struct{} { return s.done }
+
+// Err tells, after Done, why the node ended: nil after Stop.
+func (s *Service) Err() error {
+	select {
+	case <-s.done:
+		return s.err
+	default:
+		return nil
+	}
+}
+
+// Leading reports whether the node leads now, as far as it knows.
+func (s *Service) Leading() bool { return s.Status().Role == RoleLeader }
+
+// Status is what the node knows now.
+func (s *Service) Status() NodeStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status
+}
+
+// Watch gives the status and a channel that is closed when its Role or Leader
+// changes.
+func (s *Service) Watch() (NodeStatus, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status, s.changed
+}
+
+// WaitLeading returns when the node leads. It returns the error of ctx, or
+// [ErrClosed] when the node ends before.
+func (s *Service) WaitLeading(ctx context.Context) error {
+	for {
+		now, changed := s.Watch()
+		if now.Role == RoleLeader {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-s.done:
+			return fmt.Errorf("wait for leadership: %w", ErrClosed)
+		case <-ctx.Done():
+			return fmt.Errorf("wait for leadership: %w", ctx.Err())
+		}
+	}
+}
+
+// tell changes the status. Only the node's goroutine calls it.
+func (s *Service) tell(change func(*NodeStatus)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	role, leader := s.status.Role, s.status.Leader
+	change(&s.status)
+	if s.status.Role != role || s.status.Leader != leader {
+		close(s.changed)
+		s.changed = make(chan struct{})
 	}
 }
 
@@ -145,234 +254,5 @@ func random() uint64 {
 		if v := binary.BigEndian.Uint64(b[:]); v != 0 {
 			return v
 		}
-	}
-}
-
-// Stop ends the service, after the append under way, and waits. Undecided
-// transactions are aborted by the next epoch. It may be called more than once.
-func (s *Service) Stop() {
-	s.once.Do(func() { close(s.stops) })
-	<-s.done
-}
-
-// Done is closed when the service has ended.
-func (s *Service) Done() <-chan struct{} { return s.done }
-
-// Err tells, after Done, why the service ended: nil after Stop.
-func (s *Service) Err() error {
-	select {
-	case <-s.done:
-		return s.err
-	default:
-		return nil
-	}
-}
-
-// statsEvent asks the loop for Stats; the machine does not see it.
-type statsEvent struct {
-	coordinator.Event
-	msg *nats.Msg
-}
-
-// loop owns the machine.
-func (s *Service) loop(m *coordinator.Machine, actions []coordinator.Action) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	var subs []*nats.Subscription
-	defer func() {
-		for _, sub := range subs {
-			_ = sub.Unsubscribe()
-		}
-	}()
-	stops := s.stops
-	var giveUp <-chan time.Time
-	for {
-		if err := s.do(actions); err != nil {
-			s.cfg.Logger.Error("coordinator stepped down", "epoch", m.Epoch(), "err", err)
-			return err
-		}
-		if subs == nil && m.Leading() {
-			s.epoch.Store(m.Epoch())
-			var err error
-			if subs, err = s.subscribe(); err != nil {
-				return err
-			}
-			_ = s.nc.Publish(epochSubject, mustJSON(m.Epoch()))
-			s.cfg.Logger.Info("coordinator leads", "log", fmt.Sprintf("%016x", m.Log()), "epoch", m.Epoch())
-			close(s.ready)
-		}
-		if stops == nil && m.Quiet() {
-			return nil
-		}
-		if at, ok := m.Next(); ok {
-			timer.Reset(time.Until(at))
-		} else {
-			timer.Stop()
-		}
-		var e coordinator.Event
-		select {
-		case e = <-s.wrote:
-		case e = <-s.events:
-		case <-timer.C:
-			e = coordinator.Tick{}
-		case <-stops:
-			stops, giveUp = nil, time.After(flushTime)
-			e = coordinator.Flush{}
-			for _, sub := range subs {
-				_ = sub.Unsubscribe()
-			}
-			if !m.Leading() {
-				return nil
-			}
-		case <-giveUp:
-			return nil
-		}
-		if st, ok := e.(statsEvent); ok {
-			stats := m.Stats()
-			s.respond(st.msg, reply{Stats: &stats})
-			actions = nil
-			continue
-		}
-		actions = m.Step(time.Now(), e)
-	}
-}
-
-// do performs actions; an error ends the service.
-func (s *Service) do(actions []coordinator.Action) error {
-	for _, a := range actions {
-		switch a := a.(type) {
-		case coordinator.Append:
-			s.writes <- a // never blocks: one is outstanding
-		case coordinator.Reply:
-			if msg, ok := a.Call.(*nats.Msg); ok {
-				r := reply{XID: a.XID, Status: a.Status}
-				if a.Err != nil {
-					r.Code, r.Text = codeOf(a.Err), a.Err.Error()
-				}
-				s.respond(msg, r)
-			}
-		case coordinator.Push:
-			// Lost ones are pushed again, or found by a scan.
-			if subject, err := subjectOf(a.Resource); err == nil {
-				_ = s.nc.Publish(subject, mustJSON(push{XID: a.XID, Status: a.Status, Branches: a.Branches}))
-			}
-		case coordinator.StepDown:
-			return a.Err
-		}
-	}
-	return nil
-}
-
-// appender performs appends, one at a time, and repeats what stays unclear.
-func (s *Service) appender(ctx context.Context) {
-	tries, last := 0, uint64(0)
-	for {
-		var w coordinator.Append
-		select {
-		case w = <-s.writes:
-		case <-ctx.Done():
-			return
-		}
-		if w.Prev != last {
-			tries, last = 0, w.Prev
-		}
-		if tries > 0 && !pause(ctx, 5*time.Millisecond, 500*time.Millisecond, tries) {
-			return
-		}
-		e, err := s.log.append(ctx, w)
-		if err != nil {
-			if ctx.Err() != nil {
-				return
-			}
-			s.cfg.Logger.Warn("append to decision log unclear, repeating it", "prev", w.Prev, "try", tries, "err", err)
-		}
-		tries++
-		s.wrote <- e // never blocks: one is outstanding
-	}
-}
-
-// subscribe opens the service. Leaders share a queue group; one that is
-// deposed and does not know it yet does no harm (rule L8).
-func (s *Service) subscribe() ([]*nats.Subscription, error) {
-	var subs []*nats.Subscription
-	for _, op := range []string{opBegin, opRegister, opCommit, opRollback, opOutcome, opAwait, opAck, opHello, opStats} {
-		sub, err := s.nc.QueueSubscribe(svcPrefix+op, svcQueue, func(m *nats.Msg) { s.request(op, m) })
-		if err != nil {
-			return subs, fmt.Errorf("subscribe %s: %w", op, err)
-		}
-		// The loop is the limit: what it has not taken waits here, and its caller
-		// gives up by its own deadline. Dropping would look the same to it.
-		if err := sub.SetPendingLimits(1<<16, 64<<20); err != nil {
-			return subs, fmt.Errorf("subscribe %s: %w", op, err)
-		}
-		subs = append(subs, sub)
-	}
-	// A leader that hears of a later epoch looks into the log, which is what
-	// deposes it: the message itself is not believed.
-	sub, err := s.nc.Subscribe(epochSubject, func(m *nats.Msg) {
-		var epoch uint64
-		if json.Unmarshal(m.Data, &epoch) == nil && epoch > s.epoch.Load() {
-			s.send(coordinator.Barrier{})
-		}
-	})
-	if err != nil {
-		return subs, fmt.Errorf("subscribe %s: %w", epochSubject, err)
-	}
-	return append(subs, sub), s.nc.FlushTimeout(appendTimeout)
-}
-
-// send hands an event to the loop.
-func (s *Service) send(e coordinator.Event) {
-	select {
-	case s.events <- e:
-	case <-s.done:
-	}
-}
-
-// request turns a message into an event for the loop.
-func (s *Service) request(op string, m *nats.Msg) {
-	if m.Reply != "" && !strings.HasPrefix(m.Reply, "_INBOX.") && !strings.HasPrefix(m.Reply, "_R_.") {
-		// A caller may name any subject: answering there would let it write with
-		// the rights of the coordinator.
-		s.cfg.Logger.Warn("drop request with a foreign reply subject", "op", op)
-		return
-	}
-	var r request
-	if len(m.Data) > maxBody {
-		s.respond(m, reply{Code: codeInvalid, Text: fmt.Sprintf("request of %d bytes", len(m.Data))})
-		return
-	}
-	if err := json.Unmarshal(m.Data, &r); err != nil {
-		s.respond(m, reply{Code: codeInvalid, Text: "request is not valid JSON of this version: " + err.Error()})
-		return
-	}
-	var e coordinator.Event
-	switch op {
-	case opBegin:
-		ms := min(max(r.TimeoutMS, 0), int64(24*365*time.Hour/time.Millisecond))
-		e = coordinator.Begin{Call: m, Timeout: time.Duration(ms) * time.Millisecond, First: r.First}
-	case opRegister:
-		e = coordinator.Register{Call: m, XID: r.XID, Ref: r.Ref}
-	case opCommit:
-		e = coordinator.Commit{Call: m, XID: r.XID, Confirmed: r.Confirmed, Dead: r.Dead}
-	case opRollback:
-		e = coordinator.Rollback{Call: m, XID: r.XID}
-	case opOutcome:
-		e = coordinator.Outcome{Call: m, XID: r.XID}
-	case opAwait:
-		e = coordinator.Await{Call: m, Waiter: r.Waiter, Holder: r.XID, Nonce: r.Nonce}
-	case opAck:
-		e = coordinator.Ack{Call: m, XID: r.XID, Resource: r.Resource}
-	case opHello:
-		e = coordinator.Hello{Call: m, Resource: r.Resource}
-	case opStats:
-		e = statsEvent{msg: m}
-	}
-	s.send(e)
-}
-
-func (s *Service) respond(m *nats.Msg, r reply) {
-	if m.Reply != "" {
-		_ = s.nc.Publish(m.Reply, mustJSON(r)) // lost: the caller asks again
 	}
 }

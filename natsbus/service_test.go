@@ -1,6 +1,7 @@
 package natsbus_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -18,7 +19,7 @@ import (
 )
 
 // natsServer runs a server of its own on a free loopback port.
-func natsServer(t *testing.T) (url string) {
+func natsServer(t testing.TB) (url string) {
 	t.Helper()
 	srv, err := server.NewServer(&server.Options{
 		JetStream: true, StoreDir: t.TempDir(), SyncAlways: true,
@@ -40,14 +41,21 @@ func natsServer(t *testing.T) (url string) {
 
 func serviceConfig(url string) natsbus.ServiceConfig {
 	return natsbus.ServiceConfig{
-		URL: url, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Coordinator: coordinator.Config{PushMin: 50 * time.Millisecond, DoneDelay: time.Millisecond},
+		URL: url, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), AssumeSyncAlways: true, MaxBytes: 64 << 20,
+		// Four beats: the machine that runs the tests may be busy.
+		TakeoverAfter: time.Second,
+		Coordinator:   coordinator.Config{PushMin: 50 * time.Millisecond, DoneDelay: time.Millisecond},
 	}
 }
 
-func service(t *testing.T, url string) *natsbus.Service {
+// service runs a node until the test ends; edit changes its configuration.
+func service(t testing.TB, url string, edit ...func(*natsbus.ServiceConfig)) *natsbus.Service {
 	t.Helper()
-	s, err := natsbus.Serve(testContext(t), serviceConfig(url))
+	cfg := serviceConfig(url)
+	for _, e := range edit {
+		e(&cfg)
+	}
+	s, err := natsbus.Serve(testContext(t), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,41 +63,59 @@ func service(t *testing.T, url string) *natsbus.Service {
 	return s
 }
 
-func TestSecondServiceDeposesTheFirst(t *testing.T) {
-	url, ctx := natsServer(t), testContext(t)
-	first := service(t, url)
-	b, err := natsbus.Connect(ctx, natsbus.Config{URL: url})
+// client joins the coordinator at url until the test ends.
+func client(t testing.TB, url string) *natsbus.Bus {
+	t.Helper()
+	b, err := natsbus.Connect(testContext(t), natsbus.Config{URL: url, Timeout: 30 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close()
-	ref := gtx.BranchRef{Resource: "r", Branch: 1}
-	committed, open := begin(t, b, ref), begin(t, b, ref)
-	st, err := b.Commit(ctx, committed, []gtx.BranchRef{ref}, nil)
-	wantStatus(t, "commit at the first", st, err, gtx.Committed)
+	t.Cleanup(func() { b.Close() })
+	return b
+}
 
-	second := service(t, url)
-	select {
-	case <-first.Done():
-	case <-time.After(20 * time.Second):
-		t.Fatal("the first has not stepped down")
+func waitLeading(t testing.TB, s *natsbus.Service) {
+	t.Helper()
+	if err := s.WaitLeading(testContext(t)); err != nil {
+		t.Fatalf("%+v: %v", s.Status(), err)
 	}
-	if err := first.Err(); !errors.Is(err, coordinator.ErrFenced) {
-		t.Errorf("the first ended with %v", err)
+}
+
+// waitStandby returns when s does not lead.
+func waitStandby(t testing.TB, s *natsbus.Service) {
+	t.Helper()
+	ctx := testContext(t)
+	for {
+		now, changed := s.Watch()
+		if now.Role == natsbus.RoleStandby {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			t.Fatalf("still %s", now.Role)
+		}
 	}
-	for xid, want := range map[gtx.XID]gtx.Status{committed: gtx.Committed, open: gtx.Aborted} {
-		st, err := b.Outcome(ctx, xid)
-		wantStatus(t, "outcome at the second", st, err, want)
-	}
-	st, err = b.Commit(ctx, open, []gtx.BranchRef{ref}, nil)
-	wantStatus(t, "commit of an xid of the first", st, err, gtx.Aborted)
-	xid := begin(t, b, ref)
-	st, err = b.Commit(ctx, xid, []gtx.BranchRef{ref}, nil)
-	wantStatus(t, "commit at the second", st, err, gtx.Committed)
-	second.Stop()
-	second.Stop()
-	if err := second.Err(); err != nil {
-		t.Errorf("the second ended with %v", err)
+}
+
+func TestServeEndsWithItsContext(t *testing.T) {
+	url := natsServer(t)
+	service(t, url).Stop() // a log that is not new: the next node listens first
+	first := service(t, url)
+	first.Stop()
+	cfg := serviceConfig(url)
+	cfg.TakeoverAfter = time.Hour
+	l := newLine()
+	cfg.Options = append(cfg.Options, l.option())
+	held := l.holdAt("STREAM.INFO")
+	ctx, cancel := context.WithCancel(testContext(t))
+	defer cancel()
+	go func() {
+		<-held
+		cancel()
+	}()
+	if s, err := natsbus.Serve(ctx, cfg); !errors.Is(err, context.Canceled) {
+		t.Fatalf("serve: %v, %v", s, err)
 	}
 }
 
@@ -145,7 +171,7 @@ func TestHoleInTheLogIsRefused(t *testing.T) {
 	if err := s.Purge(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := natsbus.Serve(ctx, serviceConfig(url)); !errors.Is(err, coordinator.ErrGap) {
+	if _, err := natsbus.Serve(ctx, serviceConfig(url)); !errors.Is(err, coordinator.ErrTruncated) {
 		t.Errorf("serve with everything gone: %v", err)
 	}
 }

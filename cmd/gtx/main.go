@@ -41,6 +41,7 @@ func commands() []command {
 	return []command{
 		{name: "demo", summary: "move money between two databases, and prove that none is lost", run: runDemo},
 		{name: "bench", summary: "measure what global transactions cost in a database", run: runBench},
+		{name: "coordinator", summary: "run a node of the coordinator, or list the nodes", run: runCoordinator},
 		{name: "doctor", summary: "tell what will not work in a database, and change nothing", run: runDoctor},
 		{name: "ls", summary: "list the global transactions that have something left in a database", run: runLs},
 		{name: "show", summary: "show what a global transaction has changed, before and now", run: runShow},
@@ -89,7 +90,7 @@ func help(w io.Writer) {
 	fmt.Fprint(w, "gtx is the tool around global transactions for database/sql.\n\nUsage: gtx COMMAND [flags]\n\n")
 	for _, c := range commands() {
 		if !c.hidden {
-			fmt.Fprintf(w, "  %-10s %s\n", c.name, c.summary)
+			fmt.Fprintf(w, "  %-11s %s\n", c.name, c.summary)
 		}
 	}
 	fmt.Fprint(w, "\n\"gtx COMMAND -h\" explains the flags of a command.\n")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ import (
 // TestMain lets the test binary stand in for gtx: -crash starts itself, and the
 // test of signals needs a process of its own.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == workerCommand || os.Args[1] == "demo") {
+	if len(os.Args) > 1 && slices.Contains([]string{workerCommand, "demo", "coordinator"}, os.Args[1]) {
 		os.Exit(run(context.Background(), os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
 	}
 	os.Exit(m.Run())

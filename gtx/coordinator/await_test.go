@@ -138,4 +138,12 @@ func TestAwaitIsBounded(t *testing.T) {
 	}
 	call, _ := r.await(gtx.XID{}, holder, maxWatchers+1)
 	r.wantReply(call, gtx.Pending)
+
+	other := r.begin(a1)
+	if _, answered := r.await(gtx.XID{}, other, 1); answered {
+		t.Fatal("another holder has no room")
+	}
+	r.m.awaits = maxAwaits // as many at other holders
+	call, _ = r.await(gtx.XID{}, other, 2)
+	r.wantReply(call, gtx.Pending)
 }

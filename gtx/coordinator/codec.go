@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-
-	"github.com/globaltx/globaltx/gtx"
 )
 
 // Sizes of a log message.
@@ -21,6 +19,7 @@ const (
 	codecVersion = 1
 	headerLen    = 72
 	trailerLen   = 4
+	maxRecords   = MaxMessage - headerLen - trailerLen
 )
 
 // ErrCorrupt is returned for a log message that is damaged or was written by
@@ -29,22 +28,6 @@ var ErrCorrupt = errors.New("coordinator: log message is corrupt")
 
 // Hash is the SHA-256 of a whole log message.
 type Hash [sha256.Size]byte
-
-// kind of a record. The numbers are on disk: do not reorder.
-type kind uint8
-
-const (
-	kindEpoch  kind = 1
-	kindCommit kind = 2
-	kindDone   kind = 3
-)
-
-// record is one entry of a log message.
-type record struct {
-	kind         kind
-	epoch, seq   uint64           // of the xid; zero for kindEpoch
-	participants []gtx.ResourceID // kindCommit: who must acknowledge (rule G2)
-}
 
 // message is one entry of the log: what one append makes durable.
 //
@@ -59,14 +42,8 @@ type record struct {
 //	                       message from one of a rival for the same epoch
 //	    36    32  chain    SHA-256 of the whole message at prev, zeros at 0
 //	    68     4  count    number of records; zero makes a barrier (rule L4)
-//	    72     -  records  see below
+//	    72     -  records  see record
 //	   end     4  crc      CRC-32C of everything before it
-//
-// A record is its kind, one byte, and then, as unsigned varints:
-//
-//	1 Epoch   nothing; only as the first record. The leadership begins
-//	2 Commit  epoch, seq, n, then n times length and bytes of a ResourceID
-//	3 Done    epoch, seq: every participant has acknowledged (rule G2)
 type message struct {
 	part    uint16
 	log     uint64
@@ -81,11 +58,17 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // encode gives the bytes of m in a new slice.
 func (m *message) encode() []byte {
-	n := headerLen + trailerLen
+	b := make([]byte, headerLen, 2*headerLen)
 	for i := range m.records {
-		n += m.records[i].size()
+		b = m.records[i].append(b)
 	}
-	b := make([]byte, headerLen, n)
+	b = append(b, make([]byte, trailerLen)...)
+	m.seal(b, len(m.records))
+	return b
+}
+
+// seal writes header and checksum around the count records that are in b.
+func (m *message) seal(b []byte, count int) {
 	b[0] = codecVersion
 	binary.BigEndian.PutUint16(b[2:], m.part)
 	binary.BigEndian.PutUint64(b[4:], m.log)
@@ -93,37 +76,9 @@ func (m *message) encode() []byte {
 	binary.BigEndian.PutUint64(b[20:], m.prev)
 	binary.BigEndian.PutUint64(b[28:], m.writer)
 	copy(b[36:], m.chain[:])
-	binary.BigEndian.PutUint32(b[68:], uint32(len(m.records)))
-	for i := range m.records {
-		b = m.records[i].append(b)
-	}
-	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
-}
-
-// size is an upper bound of the encoded length.
-func (r *record) size() int {
-	n := 1 + 3*binary.MaxVarintLen64
-	for _, p := range r.participants {
-		n += 2 + len(p)
-	}
-	return n
-}
-
-func (r *record) append(b []byte) []byte {
-	b = append(b, byte(r.kind))
-	if r.kind == kindEpoch {
-		return b
-	}
-	b = binary.AppendUvarint(b, r.epoch)
-	b = binary.AppendUvarint(b, r.seq)
-	if r.kind == kindCommit {
-		b = binary.AppendUvarint(b, uint64(len(r.participants)))
-		for _, p := range r.participants {
-			b = binary.AppendUvarint(b, uint64(len(p)))
-			b = append(b, p...)
-		}
-	}
-	return b
+	binary.BigEndian.PutUint32(b[68:], uint32(count)) //nolint:gosec // a message is smaller
+	end := len(b) - trailerLen
+	binary.BigEndian.PutUint32(b[end:], crc32.Checksum(b[:end], castagnoli))
 }
 
 // decode reads what encode wrote, and nothing else. It keeps no part of b.
@@ -156,7 +111,7 @@ func decode(b []byte) (*message, error) {
 	}
 	for i := range count {
 		rec := r.record()
-		if r.bad || rec.kind == kindEpoch && i != 0 {
+		if r.bad || rec.kind == kindEpoch && i != 0 || rec.kind == kindHandover && count != 1 {
 			return nil, fmt.Errorf("%w: record %d", ErrCorrupt, i)
 		}
 		m.records = append(m.records, rec)
@@ -165,63 +120,4 @@ func decode(b []byte) (*message, error) {
 		return nil, fmt.Errorf("%w: %d bytes behind the last record", ErrCorrupt, len(r.b))
 	}
 	return m, nil
-}
-
-// reader consumes b; bad is set by the first thing that does not fit.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) record() record {
-	if len(r.b) == 0 {
-		r.bad = true
-		return record{}
-	}
-	rec := record{kind: kind(r.b[0])}
-	r.b = r.b[1:]
-	switch rec.kind {
-	case kindEpoch:
-		return rec
-	case kindCommit, kindDone:
-	default:
-		r.bad = true
-		return rec
-	}
-	rec.epoch, rec.seq = r.uvarint(), r.uvarint()
-	if rec.epoch == 0 || rec.seq == 0 {
-		r.bad = true
-	}
-	if rec.kind == kindCommit {
-		n := r.uvarint()
-		if n > uint64(len(r.b)) {
-			r.bad = true
-		}
-		for i := uint64(0); i < n && !r.bad; i++ {
-			rec.participants = append(rec.participants, gtx.ResourceID(r.bytes()))
-		}
-	}
-	return rec
-}
-
-// uvarint reads a number in its shortest form.
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 || n > 1 && r.b[n-1] == 0 {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) bytes() []byte {
-	n := r.uvarint()
-	if n == 0 || n > MaxResourceLen || n > uint64(len(r.b)) {
-		r.bad = true
-		return nil
-	}
-	v := r.b[:n]
-	r.b = r.b[n:]
-	return v
 }

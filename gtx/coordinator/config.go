@@ -10,12 +10,16 @@ import (
 
 // Config bounds a Machine. The zero value of every field gives its default.
 type Config struct {
+	// Partition of the XIDs and of the log (rule O3), default 0.
+	Partition uint16
 	// MaxLive bounds the undecided transactions, default 100 000. Begin beyond
-	// it returns a LimitError.
+	// it returns a LimitError. All their branches together are bounded by 16
+	// times as many; Register beyond that returns a LimitError.
 	MaxLive int
 	// MaxUnfinished bounds the committed transactions whose participants have
-	// not all acknowledged, default 1 000 000: a database that is away for long
-	// stops new transactions before it fills the memory.
+	// not all acknowledged, default 1 000 000, and their outstanding
+	// acknowledgements to 4 times as many: a database that is away for long stops
+	// new transactions before it fills the memory.
 	MaxUnfinished int
 	// MaxBranches bounds the branches of one transaction, default 1024, at most
 	// 4096. Register beyond it returns a LimitError.
@@ -25,9 +29,14 @@ type Config struct {
 	DefaultTimeout time.Duration
 	// MaxTimeout cuts longer timeouts, default 24 h.
 	MaxTimeout time.Duration
-	// PushMin is the first, PushMax the longest pause between two pushes of one
-	// committed transaction; it doubles. Defaults 500 ms and 30 s.
+	// PushMin is the first, PushMax the longest time after which the pushes to a
+	// resource that acknowledges nothing are repeated; it doubles, and starts
+	// again with an acknowledgement. Defaults 500 ms and 30 s.
 	PushMin, PushMax time.Duration
+	// PushWindow bounds the pushes to one resource that wait for their
+	// acknowledgement, default 256. It bounds what a database that comes back
+	// after a long time is flooded with.
+	PushWindow int
 	// DoneDelay is how long a Done record waits for other records to ride with,
 	// default 200 ms.
 	DoneDelay time.Duration
@@ -40,6 +49,12 @@ type Config struct {
 	// MaxBatch bounds the records of one log message, in bytes, default 256 KiB.
 	// One record may be longer and then goes alone.
 	MaxBatch int
+	// TrimBytes is how much is appended to the log before its beginning is
+	// trimmed again (rule G3), in bytes, default 64 MiB, at least 512.
+	TrimBytes int
+	// StallAfter is the age of the outstanding append at which Begin is refused:
+	// the log takes no writes now, so what begins would not commit. Default 2 s.
+	StallAfter time.Duration
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -52,6 +67,8 @@ func (c Config) withDefaults() (Config, error) {
 		{&c.MaxBranches, 1024},
 		{&c.MaxTombstones, 1_000_000},
 		{&c.MaxBatch, 256 << 10},
+		{&c.PushWindow, 256},
+		{&c.TrimBytes, 64 << 20},
 	} {
 		if *f.v == 0 {
 			*f.v = f.def
@@ -70,6 +87,7 @@ func (c Config) withDefaults() (Config, error) {
 		{&c.PushMax, 30 * time.Second},
 		{&c.DoneDelay, 200 * time.Millisecond},
 		{&c.Tombstone, time.Hour},
+		{&c.StallAfter, 2 * time.Second},
 	} {
 		if *f.v == 0 {
 			*f.v = f.def
@@ -83,6 +101,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.MaxBatch > MaxMessage/2 {
 		return c, fmt.Errorf("check coordinator config: MaxBatch %d exceeds %d", c.MaxBatch, MaxMessage/2)
+	}
+	if c.TrimBytes < 512 { // a Trim record would be a reason for the next
+		return c, fmt.Errorf("check coordinator config: TrimBytes %d is less than 512", c.TrimBytes)
 	}
 	c.PushMax = max(c.PushMax, c.PushMin)
 	return c, nil
@@ -108,13 +129,30 @@ var (
 	// ErrGap is the reason not to serve when a message of the log is missing
 	// (rules L2, L4).
 	ErrGap = errors.New("coordinator: a message of the log is missing")
+
+	// ErrTruncated is the reason not to serve when the log ends before a message
+	// that Expect knows of.
+	ErrTruncated = errors.New("coordinator: the log has lost its end")
+
+	// ErrHandedOver is the reason to step down after Handover: the active
+	// transactions are in the log, for the next leader to adopt (rule O2).
+	ErrHandedOver = errors.New("coordinator: has handed over")
+
+	// ErrNotOwner is returned for a Commit or Rollback of an undecided XID that
+	// was begun with another Key. Nothing has changed.
+	ErrNotOwner = errors.New("coordinator: transaction belongs to another process")
+
+	// ErrBusy is returned when the coordinator cannot do now what was asked for:
+	// the log takes no writes, or somebody else has the lease. Ask later. It wraps
+	// gtx.ErrUnavailable.
+	ErrBusy = fmt.Errorf("coordinator: busy: %w", gtx.ErrUnavailable)
 )
 
 // LimitError is returned when a request would exceed a limit of Config. The
 // request has changed nothing. It matches gtx.ErrUnavailable: the transaction
 // that met it is not begun or will abort.
 type LimitError struct {
-	What  string // "live transactions", "unfinished transactions", "branches"
+	What  string // what there would be too many of: "live transactions", "branches"
 	Limit int
 }
 

@@ -6,11 +6,16 @@
 // # Life
 //
 // [New] makes a machine that knows nothing. [Machine.Load] takes every message
-// of the decision log in order, [Machine.Campaign] asks for the append of the
-// next epoch, and only when that append has landed the machine answers (rules
-// L1, L2). A machine that learns of another epoch, of a hole in the log or of a
-// message it cannot trust emits [StepDown] and answers nothing any more; the
-// owner may then start again with a new machine.
+// of the decision log in order; a standby goes on loading what others append.
+// [Machine.Campaign] asks for the append of the next epoch, and only when that
+// append has landed the machine answers (rules L1, L2). A candidate whose number
+// goes to another emits [Yield] and loads again. A leader that learns of another
+// epoch, of a hole in the log or of a message it cannot trust emits [StepDown] and
+// answers nothing any more; the owner may then start again with a new machine.
+// [Handover] is the orderly end: the next leader adopts what is active (rule O2).
+//
+// The log gets shorter by itself: a leader appends again what is unfinished,
+// then says what may go by [Purge] (rule G3).
 //
 // # Guarantees
 //

@@ -14,10 +14,13 @@ type Event interface{ event() }
 type (
 	// Begin mints an XID (rule B1). A Timeout of zero or less is the default.
 	// First is the first try of the same work, which gives it its age (rule W5).
+	// Key is a random secret of the beginner: only who names it may end the
+	// transaction. Zero, and everybody may.
 	Begin struct {
 		Call    any
 		Timeout time.Duration
 		First   gtx.XID
+		Key     uint64
 	}
 	// Register adds a branch (rule B2). Reply.Err nil is the ok.
 	Register struct {
@@ -25,16 +28,21 @@ type (
 		XID  gtx.XID
 		Ref  gtx.BranchRef
 	}
-	// Commit asks for the decision (rule C1). The slices are not kept.
+	// Commit asks for the decision (rule C1). The slices are not kept. On an
+	// undecided XID that was begun with another Key it is answered with
+	// ErrNotOwner and changes nothing.
 	Commit struct {
 		Call            any
 		XID             gtx.XID
+		Key             uint64
 		Confirmed, Dead []gtx.BranchRef
 	}
-	// Rollback aborts what is active and tells what is known (rules B3, C3).
+	// Rollback aborts what is active and tells what is known (rules B3, C3). Key
+	// is that of Commit.
 	Rollback struct {
 		Call any
 		XID  gtx.XID
+		Key  uint64
 	}
 	// Outcome tells what is known.
 	Outcome struct {
@@ -50,17 +58,29 @@ type (
 		Waiter, Holder gtx.XID
 		Nonce          uint64
 	}
-	// Ack says that phase two of XID has ended at Resource (rule G2).
+	// Ack says that phase two of XIDs has ended at Resource (rule G2). XIDs that
+	// this machine need not know of are passed over; Reply.Err is that of the
+	// first it must not hear of. The slice is not kept.
 	Ack struct {
 		Call     any
-		XID      gtx.XID
 		Resource gtx.ResourceID
+		XIDs     []gtx.XID
 	}
-	// Hello says that a worker of Resource has come: unfinished commits are
-	// pushed to it now, not when their pause ends.
+	// Hello says that a worker of Resource has come, or that its database is
+	// back: unfinished commits are pushed to it now, not when their pause ends.
 	Hello struct {
 		Call     any
 		Resource gtx.ResourceID
+	}
+	// Scan asks for the lease to look for leftovers at Resource, for For from
+	// now; the Worker that has it may prolong it. Reply.Err is ErrBusy while
+	// another has it. It is load control and no lock (rule P6): it lives in
+	// memory, and the next leader knows nothing of it.
+	Scan struct {
+		Call     any
+		Resource gtx.ResourceID
+		Worker   uint64
+		For      time.Duration
 	}
 )
 
@@ -85,6 +105,10 @@ type (
 	// Barrier appends an empty message: it finds out whether the machine still
 	// leads.
 	Barrier struct{}
+	// Handover freezes a leader, settles what is queued and outstanding, appends
+	// the active transactions and then steps down with ErrHandedOver (rule O2).
+	// A machine that does not lead steps down at once.
+	Handover struct{}
 )
 
 func (Begin) event()    {}
@@ -101,6 +125,8 @@ func (Unclear) event()  {}
 func (Found) event()    {}
 func (Flush) event()    {}
 func (Barrier) event()  {}
+func (Scan) event()     {}
+func (Handover) event() {}
 
 // Action is something that the owner must do.
 type Action interface{ action() }
@@ -125,6 +151,12 @@ type (
 		Resource gtx.ResourceID
 		gtx.Resolution
 	}
+	// Purge allows the log to forget the messages 1 to UpTo (rule G3). It needs
+	// no fence, may be repeated, and may fail.
+	Purge struct{ UpTo uint64 }
+	// Yield says that the epoch this candidate asked for went to another. The
+	// machine is loading again: feed it by Load, and Campaign later (rule I2).
+	Yield struct{}
 	// StepDown is the last action of a machine.
 	StepDown struct{ Err error }
 )
@@ -132,4 +164,6 @@ type (
 func (Append) action()   {}
 func (Reply) action()    {}
 func (Push) action()     {}
+func (Purge) action()    {}
+func (Yield) action()    {}
 func (StepDown) action() {}

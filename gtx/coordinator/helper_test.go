@@ -12,18 +12,24 @@ const (
 	testLog = 0xfeed
 )
 
-var start = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+var (
+	start      = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	a1, a2, b1 = ref("a", 1), ref("a", 2), ref("b", 1)
+	some       = Config{Tombstone: time.Hour, DoneDelay: time.Second, PushMin: time.Second, PushMax: 4 * time.Second}
+)
 
 // rig is a machine with a log and a clock that the test turns by hand.
 type rig struct {
 	t   *testing.T
 	m   *Machine
 	now time.Time
-	log *[][]byte // messages from sequence 1; shared with other rigs
+	log *[][]byte // messages from sequence 1, nil when purged; shared with other rigs
 
 	append  *Append // outstanding
 	replies map[any]Reply
 	pushes  []Push
+	purges  []uint64
+	yielded bool
 	down    error
 	calls   int
 }
@@ -31,22 +37,45 @@ type rig struct {
 // follow makes a machine that has read log and campaigns.
 func follow(t *testing.T, log *[][]byte, writer uint64, cfg Config) *rig {
 	t.Helper()
+	return followAt(t, log, writer, cfg, start)
+}
+
+// followAt does the same at a time; the log was written then, too.
+func followAt(t *testing.T, log *[][]byte, writer uint64, cfg Config, now time.Time) *rig {
+	t.Helper()
 	m, err := New(cfg, writer, testLog)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, m: m, now: start, log: log, replies: map[any]Reply{}}
-	for i, body := range *log {
-		if err := m.Load(uint64(i+1), start, body); err != nil {
-			t.Fatal(err)
+	r := &rig{t: t, m: m, now: now, log: log, replies: map[any]Reply{}}
+	r.campaign()
+	return r
+}
+
+// load feeds the machine with what it does not know of the log.
+func (r *rig) load() {
+	r.t.Helper()
+	last, _ := r.m.Position()
+	for i, body := range (*r.log)[last:] {
+		if body == nil && last == 0 {
+			continue // purged
+		}
+		if err := r.m.Load(last+uint64(i)+1, r.now, body); err != nil {
+			r.t.Fatal(err)
 		}
 	}
-	actions, err := m.Campaign()
+}
+
+// campaign loads and asks for the next epoch.
+func (r *rig) campaign() {
+	r.t.Helper()
+	r.load()
+	actions, err := r.m.Campaign()
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
+	r.yielded = false
 	r.take(actions)
-	return r
 }
 
 // lead makes a machine that leads.
@@ -75,6 +104,10 @@ func (r *rig) take(actions []Action) {
 			r.replies[a.Call] = a
 		case Push:
 			r.pushes = append(r.pushes, a)
+		case Purge:
+			r.purges = append(r.purges, a.UpTo)
+		case Yield:
+			r.yielded = true
 		case StepDown:
 			r.down = a.Err
 		}
@@ -95,7 +128,10 @@ func (r *rig) store(a Append) bool {
 // land performs the outstanding append, and those that follow from it.
 func (r *rig) land() {
 	r.t.Helper()
-	for r.append != nil {
+	for r.append != nil || r.yielded {
+		if r.yielded {
+			r.campaign()
+		}
 		a := *r.append
 		r.append = nil
 		if r.store(a) {
@@ -187,7 +223,7 @@ func (r *rig) outcome(x gtx.XID) gtx.Status {
 }
 
 func (r *rig) ack(x gtx.XID, res gtx.ResourceID) {
-	r.step(Ack{Call: r.call(), XID: x, Resource: res})
+	r.step(Ack{Call: r.call(), Resource: res, XIDs: []gtx.XID{x}})
 }
 
 func (r *rig) want(x gtx.XID, st gtx.Status) {

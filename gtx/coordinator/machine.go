@@ -1,22 +1,20 @@
 package coordinator
 
 import (
-	"cmp"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/globaltx/globaltx/gtx"
 )
 
-// role of a machine; it only grows.
+// role of a machine.
 type role uint8
 
 const (
 	loading role = iota
 	candidate
 	leader
+	handing // a leader that is frozen (rule O2)
 	down
 )
 
@@ -26,35 +24,44 @@ type Machine struct {
 	writer uint64
 	role   role
 	log    uint64 // identity of the log; a proposal while it is empty
-	epoch  uint64 // highest in the log, the own one once a candidate
+	epoch  uint64 // highest in the log, the own one once a leader
 	owner  uint64 // writer of the Epoch record that counts
 
-	last  uint64 // sequence of the last known message
-	chain Hash   // of that message
+	began time.Time // of the first Step; instants count from there
+	past  past      // what is known of the log itself
 
-	seq     uint64 // last minted
-	txs     map[key]*tx
-	timers  timers
-	tombs   tombstones
-	active  int
-	pending int // committing
-	open    int // committed, not acknowledged by all
+	seq       uint64 // last minted
+	txs       map[key]*tx
+	deadlines timers[*tx]
+	decided   list[tx, *tx] // committed or finished, sorted by tx.record
+	tombs     tombstones
+	offer     *offer      // a table at the end of the log, to be adopted (rule O2)
+	adopted   map[key]*tx // for a reader: what the leader of this epoch has adopted and not decided
+	handed    handedOver
+	active    int
+	pending   int // committing
+	open      int // committed, not acknowledged by all
+	branches  int // of active transactions
+	owed      int // acknowledgements
+	awaits    int // watchers
+
+	resources map[gtx.ResourceID]*resource
+	alarms    timers[*resource]
+	leases    map[gtx.ResourceID]lease
+	swept     instant // when leases were looked through
+	marks     uint64  // see resource.mark
 
 	queue   []*tx // committing, waiting for an append
 	dones   []*tx // acknowledged by all, waiting for an append
-	doneDue time.Time
+	doneDue instant
 	barrier bool
+	trim    *trim    // under way
+	chunks  []*table // of the hand-over, still to be appended
 	flight  *flight
 
 	out []Action
-}
-
-// flight is the one outstanding append (rule L5).
-type flight struct {
-	msg     message
-	body    []byte
-	commits []*tx
-	dones   []*tx
+	rec record      // see Machine.record
+	buf []*resource // participants of one transaction
 }
 
 // New makes a machine that knows nothing. writer must be random and new for
@@ -70,33 +77,31 @@ func New(cfg Config, writer, log uint64) (*Machine, error) {
 	}
 	return &Machine{
 		cfg: cfg, writer: writer, log: log, txs: map[key]*tx{},
-		tombs: tombstones{keep: cfg.Tombstone, limit: cfg.MaxTombstones, set: map[key]struct{}{}},
+		past:      past{spacing: cfg.spacing()},
+		tombs:     newTombstones(cfg.Tombstone, cfg.MaxTombstones),
+		resources: map[gtx.ResourceID]*resource{}, leases: map[gtx.ResourceID]lease{},
 	}, nil
 }
 
-// Campaign asks for the append of the next epoch behind the last message that
-// Load took (rules I2, L1). Until it lands every request is refused.
-func (m *Machine) Campaign() ([]Action, error) {
-	if m.role != loading {
-		return nil, fmt.Errorf("%w: campaign twice", ErrInvalid)
-	}
-	m.role = candidate
-	m.out = m.out[:0]
-	m.propose()
-	return m.out, nil
-}
-
-// propose appends the next Epoch record.
-func (m *Machine) propose() {
-	m.flight = &flight{msg: message{epoch: m.epoch + 1, records: []record{{kind: kindEpoch}}}}
-	m.send()
-}
-
 // Step takes one event at now and returns what is to be done, in order. The
-// slice is valid until the next call. now must not go backwards.
-func (m *Machine) Step(now time.Time, e Event) []Action {
+// slice is valid until the next call. now must not go backwards; where it has a
+// monotonic reading, only that counts.
+func (m *Machine) Step(at time.Time, e Event) []Action {
 	clear(m.out)
 	m.out = m.out[:0]
+	if m.began.IsZero() {
+		m.began = at
+	}
+	now := m.instant(at)
+	if !m.request(now, e) {
+		m.happen(now, e)
+	}
+	m.take(now)
+	return m.out
+}
+
+// request answers e if it is a request.
+func (m *Machine) request(now instant, e Event) bool {
 	switch e := e.(type) {
 	case Begin:
 		xid, err := m.begin(now, e)
@@ -116,27 +121,61 @@ func (m *Machine) Step(now time.Time, e Event) []Action {
 	case Await:
 		m.await(now, e)
 	case Ack:
-		m.emit(Reply{Call: e.Call, XID: e.XID, Err: m.ack(now, e.XID, e.Resource)})
+		m.emit(Reply{Call: e.Call, Err: m.ack(now, e)})
 	case Hello:
-		m.emit(Reply{Call: e.Call, Err: m.hello(e.Resource)})
+		m.emit(Reply{Call: e.Call, Err: m.hello(now, e.Resource)})
+	case Scan:
+		m.emit(Reply{Call: e.Call, Err: m.scan(now, e)})
+	default:
+		return false
+	}
+	return true
+}
+
+// happen takes an event that nobody waits for.
+func (m *Machine) happen(now instant, e Event) {
+	switch e := e.(type) {
 	case Tick:
 		m.tick(now)
 	case Landed:
 		m.landed(now, e.Seq)
 	case Unclear:
 		if m.flight != nil {
-			m.emit(Append{Prev: m.flight.msg.prev, Body: m.flight.body})
+			m.emit(Append{Prev: m.flight.prev, Body: m.flight.body})
 		}
 	case Found:
 		m.found(now, e)
 	case Flush:
 		m.doneDue = now
 	case Barrier:
-		m.barrier = true
+		m.barrier = m.role == leader
+	case Handover:
+		m.freeze()
 	}
-	m.take(now)
-	return m.out
 }
+
+// tick lets deadlines pass and repeats pushes.
+func (m *Machine) tick(now instant) {
+	if m.role != leader {
+		return
+	}
+	m.tombs.expire(now)
+	for at, ok := m.deadlines.first(); ok && at <= now; at, ok = m.deadlines.first() {
+		m.abort(m.deadlines[0])
+	}
+	for at, ok := m.alarms.first(); ok && at <= now; at, ok = m.alarms.first() {
+		m.round(now, m.alarms[0])
+	}
+}
+
+// instant gives the machine's own measure of at.
+func (m *Machine) instant(at time.Time) instant {
+	return instant(m.began.UnixNano() + int64(at.Sub(m.began)))
+}
+
+// Position is the sequence and the hash of the last message of the log that
+// this machine knows; zeros when it knows none.
+func (m *Machine) Position() (seq uint64, hash Hash) { return m.past.last, m.past.chain }
 
 // Leading reports whether the machine answers requests.
 func (m *Machine) Leading() bool { return m.role == leader }
@@ -157,11 +196,17 @@ func (m *Machine) Next() (time.Time, bool) {
 	if m.role != leader {
 		return time.Time{}, false
 	}
-	at, ok := m.timers.first()
-	if len(m.dones) > 0 && m.flight == nil && (!ok || m.doneDue.Before(at)) {
+	at, ok := m.deadlines.first()
+	if due, some := m.alarms.first(); some && (!ok || due < at) {
+		at, ok = due, true
+	}
+	if len(m.dones) > 0 && m.flight == nil && (!ok || m.doneDue < at) {
 		at, ok = m.doneDue, true
 	}
-	return at, ok
+	if !ok {
+		return time.Time{}, false
+	}
+	return m.began.Add(time.Duration(int64(at) - m.began.UnixNano())), true
 }
 
 // Stats counts what a machine holds.
@@ -173,6 +218,7 @@ type Stats struct {
 	Forgetting int    `json:"forgetting"` // acknowledged, Done not yet durable
 	Tombstones int    `json:"tombstones"`
 	LogSeq     uint64 `json:"log_seq"` // last log message
+	Trimmed    uint64 `json:"trimmed"` // last log message that is not needed any more
 }
 
 // Idle reports whether no transaction is live, committing or unfinished.
@@ -182,7 +228,8 @@ func (s Stats) Idle() bool { return s.Live == 0 && s.Committing == 0 && s.Unfini
 func (m *Machine) Stats() Stats {
 	return Stats{
 		Epoch: m.epoch, Live: m.active, Committing: m.pending, Unfinished: m.open,
-		Forgetting: len(m.txs) - m.active - m.pending - m.open, Tombstones: len(m.tombs.set), LogSeq: m.last,
+		Forgetting: len(m.txs) - m.active - m.pending - m.open, Tombstones: len(m.tombs.set),
+		LogSeq: m.past.last, Trimmed: m.past.trimmed,
 	}
 }
 
@@ -195,29 +242,22 @@ func (m *Machine) stepDown(err error) {
 		return
 	}
 	m.role = down
-	for _, t := range m.sorted() {
-		for _, call := range t.waiters {
-			m.emit(Reply{Call: call, XID: m.xid(t.key), Err: ErrNotLeader})
-		}
-		t.waiters = nil
-		for _, w := range t.watchers {
-			m.emit(Reply{Call: w.call, XID: m.xid(t.key), Err: ErrNotLeader})
-		}
-		t.watchers = nil
-	}
-	m.flight, m.queue, m.dones, m.barrier = nil, nil, nil, false
+	m.turnAway(true)
+	m.flight, m.queue, m.dones, m.barrier, m.trim, m.chunks = nil, nil, nil, false, nil, nil
 	m.emit(StepDown{Err: err})
 }
 
-func (m *Machine) xid(k key) gtx.XID { return gtx.XID{Log: m.log, Epoch: k.epoch, Seq: k.seq} }
+func (m *Machine) xid(k key) gtx.XID {
+	return gtx.XID{Log: m.log, Partition: m.cfg.Partition, Epoch: k.epoch, Seq: k.seq}
+}
 
 // find looks an XID up. A nil tx comes with its final status, or with the
 // error that says why this machine cannot know.
-func (m *Machine) find(now time.Time, x gtx.XID) (*tx, gtx.Status, error) {
+func (m *Machine) find(now instant, x gtx.XID) (*tx, gtx.Status, error) {
 	if m.role != leader {
 		return nil, gtx.Pending, ErrNotLeader // rules L1, L6
 	}
-	if x.Log != m.log || x.Partition != 0 {
+	if x.Log != m.log || x.Partition != m.cfg.Partition {
 		return nil, gtx.Pending, fmt.Errorf("look up %s: %w", x, ErrForeignLog) // rule I1
 	}
 	if x.Epoch > m.epoch {
@@ -228,38 +268,17 @@ func (m *Machine) find(now time.Time, x gtx.XID) (*tx, gtx.Status, error) {
 	}
 	k := key{x.Epoch, x.Seq}
 	if t := m.txs[k]; t != nil {
-		if t.state == stateActive && !now.Before(t.at) {
+		if t.state == stateActive && t.deadline.at <= now {
 			m.abort(t) // the deadline has passed, its Tick has not come yet
 			return nil, gtx.Aborted, nil
 		}
 		return t, gtx.Pending, nil
 	}
-	if _, ok := m.tombs.set[k]; ok {
+	if m.tombs.has(k) {
 		return nil, gtx.Committed, nil // rules C3, G5
 	}
 	if !m.tombs.horizon.less(k) {
 		return nil, gtx.Expired, nil // rules C5, G4
 	}
 	return nil, gtx.Aborted, nil // rule B3: unknown is aborted, for ever
-}
-
-// sorted gives every transaction, oldest first, so that equal events give equal
-// actions.
-func (m *Machine) sorted() []*tx {
-	return slices.SortedFunc(maps.Values(m.txs), func(a, b *tx) int {
-		return cmp.Or(cmp.Compare(a.epoch, b.epoch), cmp.Compare(a.seq, b.seq))
-	})
-}
-
-// group orders the branches of a transaction by resource, the resources sorted.
-func group(refs []gtx.BranchRef) (rs []gtx.ResourceID, by map[gtx.ResourceID][]gtx.BranchID) {
-	by = make(map[gtx.ResourceID][]gtx.BranchID, 2)
-	for _, ref := range refs {
-		if _, ok := by[ref.Resource]; !ok {
-			rs = append(rs, ref.Resource)
-		}
-		by[ref.Resource] = append(by[ref.Resource], ref.Branch)
-	}
-	slices.Sort(rs)
-	return rs, by
 }

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -8,42 +9,57 @@ import (
 	"github.com/globaltx/globaltx/gtx"
 )
 
-// maxWaiters bounds the Commit calls that wait for one record, maxWatchers the
-// Await calls for one transaction; later ones hear Pending.
+// maxWaiters bounds the Commit calls that wait for one record; later ones hear
+// Pending.
+const maxWaiters = 8
+
+// Multiples of a limit of Config that bound what comes with what it counts.
 const (
-	maxWaiters  = 8
-	maxWatchers = 4096
+	branchesPerLive   = 16 // of all active transactions together
+	acksPerUnfinished = 4
 )
 
-func (m *Machine) begin(now time.Time, e Begin) (gtx.XID, error) {
-	timeout := e.Timeout
-	switch {
-	case m.role != leader:
-		return gtx.XID{}, ErrNotLeader
-	case m.active+m.pending >= m.cfg.MaxLive:
-		return gtx.XID{}, &LimitError{"live transactions", m.cfg.MaxLive}
-	case m.open >= m.cfg.MaxUnfinished:
-		return gtx.XID{}, &LimitError{"unfinished transactions", m.cfg.MaxUnfinished}
+func (m *Machine) begin(now instant, e Begin) (gtx.XID, error) {
+	if err := m.admit(now); err != nil {
+		return gtx.XID{}, err
 	}
+	timeout := e.Timeout
 	if timeout <= 0 {
 		timeout = m.cfg.DefaultTimeout
 	}
 	m.seq++
-	t := &tx{key: key{m.epoch, m.seq}, index: -1}
-	t.age = t.key
-	if first := (key{e.First.Epoch, e.First.Seq}); e.First.Log == m.log && first.less(t.key) {
-		t.age = first
+	t := &tx{key: key{m.epoch, m.seq}, secret: e.Key}
+	if first := (key{e.First.Epoch, e.First.Seq}); e.First.Log == m.log && e.First.Partition == m.cfg.Partition && first.less(t.key) {
+		t.extra().first = first
 	}
 	m.txs[t.key] = t
 	m.active++
-	m.timers.set(t, now.Add(min(timeout, m.cfg.MaxTimeout)))
+	m.deadlines.set(t, now+instant(min(timeout, m.cfg.MaxTimeout)))
 	return m.xid(t.key), nil
 }
 
+// admit tells whether one transaction more may begin. It is refused here, where
+// nothing is lost, rather than at its Commit.
+func (m *Machine) admit(now instant) error {
+	switch {
+	case m.role != leader:
+		return ErrNotLeader
+	case m.active+m.pending >= m.cfg.MaxLive:
+		return &LimitError{"live transactions", m.cfg.MaxLive}
+	case m.open >= m.cfg.MaxUnfinished:
+		return &LimitError{"unfinished transactions", m.cfg.MaxUnfinished}
+	case m.owed >= acksPerUnfinished*m.cfg.MaxUnfinished:
+		return &LimitError{"outstanding acknowledgements", acksPerUnfinished * m.cfg.MaxUnfinished}
+	case m.flight != nil && now-m.flight.since >= instant(m.cfg.StallAfter):
+		return fmt.Errorf("begin: no append to the log has landed for %s: %w", time.Duration(now-m.flight.since), ErrBusy)
+	}
+	return nil
+}
+
 // register is rule B2. It never makes an XID known (rule L7).
-func (m *Machine) register(now time.Time, x gtx.XID, ref gtx.BranchRef) error {
+func (m *Machine) register(now instant, x gtx.XID, ref gtx.BranchRef) error {
 	if len(ref.Resource) == 0 || len(ref.Resource) > MaxResourceLen || ref.Branch <= 0 {
-		return fmt.Errorf("register %q/%d: %w", ref.Resource, ref.Branch, ErrInvalid)
+		return fmt.Errorf("register %.*q/%d: %w", MaxResourceLen, ref.Resource, ref.Branch, ErrInvalid)
 	}
 	t, st, err := m.find(now, x)
 	switch {
@@ -53,175 +69,171 @@ func (m *Machine) register(now time.Time, x gtx.XID, ref gtx.BranchRef) error {
 		return fmt.Errorf("register a branch of %s: %w", x, gtx.ErrAborted)
 	case t == nil || t.state != stateActive:
 		return fmt.Errorf("register a branch of %s: %w", x, gtx.ErrEnded)
-	case slices.Contains(t.branches, ref):
+	}
+	if slices.ContainsFunc(t.branches, func(b branch) bool { return b.id == ref.Branch && b.res.id == ref.Resource }) {
 		return nil
-	case len(t.branches) >= m.cfg.MaxBranches:
+	}
+	if len(t.branches) >= m.cfg.MaxBranches {
 		return &LimitError{"branches", m.cfg.MaxBranches}
 	}
-	t.branches = append(t.branches, ref)
+	if all := branchesPerLive * m.cfg.MaxLive; m.branches >= max(all, m.cfg.MaxBranches) {
+		return &LimitError{"branches of live transactions", all}
+	}
+	m.attach(t, ref.Resource, ref.Branch)
 	return nil
 }
 
+// attach adds a branch to t.
+func (m *Machine) attach(t *tx, r gtx.ResourceID, id gtx.BranchID) {
+	if t.branches == nil {
+		t.branches = make([]branch, 0, 2)
+	}
+	t.branches = append(t.branches, branch{m.use(r), id})
+	m.branches++
+}
+
 // commit is rules C1 to C3.
-func (m *Machine) commit(now time.Time, e Commit) {
+func (m *Machine) commit(now instant, e Commit) {
 	reply := Reply{Call: e.Call, XID: e.XID}
 	t, st, err := m.find(now, e.XID)
 	switch {
 	case t == nil:
 		reply.Status, reply.Err = st, err
-		m.emit(reply)
-		return
 	case t.state >= stateCommitted:
 		reply.Status = gtx.Committed
-		m.emit(reply)
-		return
+	case !t.owns(e.Key):
+		reply.Err = fmt.Errorf("commit %s: %w", e.XID, ErrNotOwner)
 	case t.state == stateCommitting:
-		if len(t.waiters) >= maxWaiters {
-			m.emit(reply)
+		if more := t.extra(); len(more.commits) < maxWaiters {
+			more.commits = append(more.commits, e.Call)
 			return
 		}
-		t.waiters = append(t.waiters, e.Call)
-		return
-	}
-	if !complete(t.branches, e.Confirmed, e.Dead) {
+	default:
+		participants, ok := m.participants(t.branches, e.Confirmed, e.Dead)
+		if ok {
+			m.decide(t, participants, e.Call)
+			return
+		}
 		m.abort(t)
 		reply.Status = gtx.Aborted
-		m.emit(reply)
-		return
 	}
-	t.todo, _ = group(e.Confirmed)
+	m.emit(reply)
+}
+
+// decide makes t wait for its record.
+func (m *Machine) decide(t *tx, participants []*resource, call any) {
+	for _, r := range participants {
+		r.uses++
+	}
+	m.setTodo(t, participants)
+	m.dropBranches(t)
 	t.state = stateCommitting
-	t.waiters = append(t.waiters, e.Call)
-	m.timers.remove(t) // the deadline no longer touches it (rule B3)
+	more := t.extra()
+	more.commits = append(more.commits, call)
+	m.deadlines.remove(t) // the deadline no longer touches it (rule B3)
 	m.active--
 	m.pending++
 	m.queue = append(m.queue, t)
 }
 
-// complete reports confirmed ⊆ registered ⊆ confirmed ∪ dead (rule C1). A
-// branch in both lists is a contradiction: not complete.
-func complete(registered, confirmed, dead []gtx.BranchRef) bool {
-	settled := make(map[gtx.BranchRef]bool, len(confirmed)+len(dead))
-	for _, ref := range dead {
-		settled[ref] = false
+// owns reports whether the secret of the beginner is key.
+func (t *tx) owns(key uint64) bool { return t.secret == 0 || t.secret == key }
+
+// participants gives the resources of the confirmed branches if
+// confirmed ⊆ registered ⊆ confirmed ∪ dead (rule C1). A branch in both lists is
+// a contradiction.
+func (m *Machine) participants(registered []branch, confirmed, dead []gtx.BranchRef) ([]*resource, bool) {
+	const isConfirmed, isDead = 1, 2
+	var few [16]uint8
+	said := few[:]
+	if len(registered) > len(few) {
+		said = make([]uint8, len(registered))
 	}
+	index := indexer(registered)
 	for _, ref := range confirmed {
-		if _, ok := settled[ref]; ok && !settled[ref] {
-			return false
+		i := index(ref)
+		if i < 0 {
+			return nil, false // confirmed and never registered
 		}
-		settled[ref] = true
+		said[i] |= isConfirmed
 	}
-	n := 0
-	for _, ref := range registered {
-		ok, known := settled[ref]
-		if !known {
-			return false
-		}
-		if ok {
-			n++
-			settled[ref] = false // counted
+	for _, ref := range dead {
+		if i := index(ref); i >= 0 {
+			said[i] |= isDead
 		}
 	}
-	for _, left := range settled {
-		if left {
-			return false // confirmed and never registered
+	m.marks++
+	rs := m.buf[:0]
+	for i, b := range registered {
+		switch said[i] {
+		case isDead:
+		case isConfirmed:
+			if b.res.mark != m.marks {
+				b.res.mark = m.marks
+				rs = append(rs, b.res)
+			}
+		default:
+			return nil, false
 		}
 	}
-	return true
+	m.buf = rs
+	return rs, true
+}
+
+// indexer finds branches by their names: few by looking at each.
+func indexer(branches []branch) func(gtx.BranchRef) int {
+	if len(branches) <= 16 {
+		return func(ref gtx.BranchRef) int {
+			return slices.IndexFunc(branches, func(b branch) bool { return b.id == ref.Branch && b.res.id == ref.Resource })
+		}
+	}
+	at := make(map[gtx.BranchRef]int, len(branches))
+	for i, b := range branches {
+		at[gtx.BranchRef{Resource: b.res.id, Branch: b.id}] = i
+	}
+	return func(ref gtx.BranchRef) int {
+		if i, ok := at[ref]; ok {
+			return i
+		}
+		return -1
+	}
 }
 
 // rollback is rules B3 and C3: committing is not touched.
-func (m *Machine) rollback(now time.Time, e Rollback) {
+func (m *Machine) rollback(now instant, e Rollback) {
+	reply := Reply{Call: e.Call, XID: e.XID}
 	t, st, err := m.find(now, e.XID)
+	reply.Status, reply.Err = st, err
 	if t != nil {
-		if st = t.status(); t.state == stateActive {
+		reply.Status = t.status()
+		switch {
+		case t.state >= stateCommitted:
+		case !t.owns(e.Key):
+			reply.Err = fmt.Errorf("roll back %s: %w", e.XID, ErrNotOwner)
+		case t.state == stateActive:
 			m.abort(t)
-			st = gtx.Aborted
+			reply.Status = gtx.Aborted
 		}
 	}
-	m.emit(Reply{Call: e.Call, XID: e.XID, Status: st, Err: err})
+	m.emit(reply)
 }
 
 // abort forgets an active transaction at once and tells its workers, once, as
 // far as they are known (rule B3).
 func (m *Machine) abort(t *tx) {
-	m.timers.remove(t)
+	m.deadlines.remove(t)
 	delete(m.txs, t.key)
 	m.active--
-	rs, by := group(t.branches)
-	for _, r := range rs {
-		m.emit(Push{Resource: r, Resolution: gtx.Resolution{XID: m.xid(t.key), Status: gtx.Aborted, Branches: by[r]}})
-	}
-	m.tell(t, gtx.Aborted)
-}
-
-// ack is rule G2. Only what is committed counts acknowledgements.
-func (m *Machine) ack(now time.Time, x gtx.XID, r gtx.ResourceID) error {
-	t, _, err := m.find(now, x)
-	if err != nil || t == nil || t.state != stateCommitted {
-		return err
-	}
-	if i := slices.Index(t.todo, r); i >= 0 {
-		t.todo = slices.Delete(t.todo, i, i+1)
-	}
-	if len(t.todo) == 0 {
-		m.finish(now, t)
-	}
-	return nil
-}
-
-// finish queues the Done record of a transaction that all have acknowledged.
-func (m *Machine) finish(now time.Time, t *tx) {
-	m.timers.remove(t)
-	t.state = stateFinished
-	t.branches, t.todo = nil, nil
-	m.open--
-	if len(m.dones) == 0 {
-		m.doneDue = now.Add(m.cfg.DoneDelay)
-	}
-	m.dones = append(m.dones, t)
-}
-
-// hello pushes the unfinished commits of r.
-func (m *Machine) hello(r gtx.ResourceID) error {
-	if m.role != leader {
-		return ErrNotLeader
-	}
-	for _, t := range m.sorted() {
-		if t.state == stateCommitted && slices.Contains(t.todo, r) {
-			m.pushTo(t, r)
+	m.leaveAdopted(t, 0)
+	slices.SortStableFunc(t.branches, func(a, b branch) int { return cmp.Compare(a.res.id, b.res.id) })
+	for i := 0; i < len(t.branches); {
+		r := t.branches[i].res
+		var ids []gtx.BranchID
+		for ; i < len(t.branches) && t.branches[i].res == r; i++ {
+			ids = append(ids, t.branches[i].id)
 		}
+		m.emit(Push{Resource: r.id, Resolution: gtx.Resolution{XID: m.xid(t.key), Status: gtx.Aborted, Branches: ids}})
 	}
-	return nil
-}
-
-// push tells every participant that has not acknowledged, and again later.
-func (m *Machine) push(now time.Time, t *tx) {
-	for _, r := range t.todo {
-		m.pushTo(t, r)
-	}
-	m.timers.set(t, now.Add(t.pause))
-	t.pause = min(2*t.pause, m.cfg.PushMax)
-}
-
-func (m *Machine) pushTo(t *tx, r gtx.ResourceID) {
-	m.emit(Push{Resource: r, Resolution: gtx.Resolution{XID: m.xid(t.key), Status: gtx.Committed, Branches: t.branchesAt(r)}})
-}
-
-func (m *Machine) tick(now time.Time) {
-	if m.role != leader {
-		return
-	}
-	m.tombs.expire(now)
-	for {
-		at, ok := m.timers.first()
-		if !ok || at.After(now) {
-			return
-		}
-		if t := m.timers[0]; t.state == stateActive {
-			m.abort(t)
-		} else {
-			m.push(now, t)
-		}
-	}
+	m.dropBranches(t)
+	m.tell(t, Reply{Status: gtx.Aborted})
 }

@@ -1,8 +1,7 @@
 package coordinator
 
 import (
-	"container/heap"
-	"time"
+	"cmp"
 
 	"github.com/globaltx/globaltx/gtx"
 )
@@ -12,6 +11,10 @@ type key struct{ epoch, seq uint64 }
 
 func (k key) less(o key) bool {
 	return k.epoch < o.epoch || k.epoch == o.epoch && k.seq < o.seq
+}
+
+func (k key) compare(o key) int {
+	return cmp.Or(cmp.Compare(k.epoch, o.epoch), cmp.Compare(k.seq, o.seq))
 }
 
 // state of a transaction that the machine holds. An aborted one is forgotten
@@ -25,25 +28,50 @@ const (
 	stateFinished         // acknowledged by all; Done not known to be in the log
 )
 
-// tx is one transaction.
+// tx is one transaction. A coordinator holds many: it has 128 bytes.
 type tx struct {
 	key
+	deadline alarm // while active
+	left     uint16
 	state    state
-	branches []gtx.BranchRef  // registered
-	todo     []gtx.ResourceID // participants that have not acknowledged
-	waiters  []any            // Calls of Commit
-	watchers []watcher        // Calls of Await
-	age      key              // of the first try (rule W5)
+	secret   uint64 // of the beginner, 0 for none
+	// record is the sequence of the Commit or, later, Keep record that holds the
+	// decision; 0 before there is one.
+	record   uint64
+	order    links[tx] // in Machine.decided, which is sorted by record
+	branches []branch  // registered, while active
+	todo     []owed    // from Commit on: one per participant; left of them are open
+	more     *more
+}
 
-	at    time.Time     // deadline when active, next push when committed
-	pause time.Duration // between pushes
-	index int           // in timers, -1 when not there
+// branch is a gtx.BranchRef whose resource is known.
+type branch struct {
+	res *resource
+	id  gtx.BranchID
+}
+
+// more is what a transaction seldom has for long.
+type more struct {
+	first    key       // the first try, when it is another (rule W5)
+	commits  []any     // Calls of Commit
+	watchers []watcher // Calls of Await
 }
 
 // watcher waits for the end of a transaction.
 type watcher struct {
 	call  any
 	nonce uint64
+}
+
+func (t *tx) alarm() *alarm     { return &t.deadline }
+func (t *tx) links() *links[tx] { return &t.order }
+
+// age orders transactions by their first try (rule W5).
+func (t *tx) age() key {
+	if t.more != nil && t.more.first != (key{}) {
+		return t.more.first
+	}
+	return t.key
 }
 
 // status is what may be said of t.
@@ -54,103 +82,12 @@ func (t *tx) status() gtx.Status {
 	return gtx.Pending
 }
 
-// branchesAt gives the registered branches of t at r, in no order.
-func (t *tx) branchesAt(r gtx.ResourceID) []gtx.BranchID {
-	var ids []gtx.BranchID
-	for _, ref := range t.branches {
-		if ref.Resource == r {
-			ids = append(ids, ref.Branch)
-		}
+// extra gives the more of t, to add to.
+func (t *tx) extra() *more {
+	if t.more == nil {
+		t.more = &more{}
 	}
-	return ids
+	return t.more
 }
 
-// timers orders transactions by at; each is in it once or not at all.
-type timers []*tx
-
-func (h timers) Len() int           { return len(h) }
-func (h timers) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h timers) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-// Push is for container/heap.
-func (h *timers) Push(x any) {
-	t := x.(*tx)
-	t.index = len(*h)
-	*h = append(*h, t)
-}
-
-// Pop is for container/heap.
-func (h *timers) Pop() any {
-	old := *h
-	t := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	t.index = -1
-	return t
-}
-
-func (h timers) first() (time.Time, bool) {
-	if len(h) == 0 {
-		return time.Time{}, false
-	}
-	return h[0].at, true
-}
-
-// set puts t at its time at, from wherever it was.
-func (h *timers) set(t *tx, at time.Time) {
-	t.at = at
-	if t.index >= 0 {
-		heap.Fix(h, t.index)
-		return
-	}
-	heap.Push(h, t)
-}
-
-func (h *timers) remove(t *tx) {
-	if t.index >= 0 {
-		heap.Remove(h, t.index)
-	}
-}
-
-// tombstones remember finished commits, oldest first. What they drop raises
-// the horizon, so it is answered with expired and never with aborted (C3, C5).
-type tombstones struct {
-	keep    time.Duration
-	limit   int
-	set     map[key]struct{}
-	queue   []tombstone
-	head    int
-	horizon key
-}
-
-type tombstone struct {
-	key
-	at time.Time
-}
-
-func (s *tombstones) add(now time.Time, k key) {
-	s.set[k] = struct{}{}
-	s.queue = append(s.queue, tombstone{k, now})
-	s.expire(now)
-}
-
-func (s *tombstones) expire(now time.Time) {
-	for s.head < len(s.queue) {
-		t := s.queue[s.head]
-		if len(s.set) <= s.limit && now.Sub(t.at) < s.keep {
-			break
-		}
-		delete(s.set, t.key)
-		if s.horizon.less(t.key) {
-			s.horizon = t.key
-		}
-		s.head++
-	}
-	if s.head > 1024 && s.head > len(s.queue)/2 {
-		s.queue = append(s.queue[:0], s.queue[s.head:]...)
-		s.head = 0
-	}
-}
+func oldestFirst(a, b *tx) int { return a.compare(b.key) }
