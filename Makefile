@@ -48,6 +48,23 @@ difftest: ## statement analysis against parsers and servers, in full: about an h
 		$(BIN)/testservers $(BIN)/difftest -mode $$mode -mutants $$(($(DIFFTEST_MUTANTS) / 10)) -generated 20000; done
 	cd internal/difftest && GTX_DIFFTEST_CAPTURE=$(DIFFTEST_CAPTURE) GTX_DIFFTEST_INJECT=all $(BIN)/testservers go test -count 1 -timeout 3h ./capture ./inject
 
+CHAOS_FOR ?= 30m
+
+# What `make test` does once, with every kind of fault.
+.PHONY: chaos
+chaos: ## faults on real processes for CHAOS_FOR (30m); CHAOS_SEED=n repeats the choice, CHAOS_DIR keeps the history
+	@scripts/servers.sh
+	CHAOS_FOR=$(CHAOS_FOR) go test -count 1 -v -timeout 0 -run TestChaos ./integration/chaos
+
+SEEDS ?= 200000
+
+# What a share of runs in `make test`.
+.PHONY: sim
+sim: ## the commit protocol in SEEDS (200000) simulated schedules, and every seeded bug: minutes
+	go build -o $(BIN)/sim ./internal/sim/cmd/sim
+	$(BIN)/sim -seeds $(SEEDS)
+	GTX_SIM_INJECT=all go test -count 1 -timeout 1h ./internal/sim/...
+
 BENCH_ROUNDS ?= 300
 
 .PHONY: bench

@@ -1,0 +1,16 @@
+// Package sim runs the commit protocol in a world that a seed makes up: several
+// coordinators over one log, databases with row locks and undo rows, workers, and
+// programs, with a network that loses, delays, repeats and reorders, and with
+// crashes at any step (docs/simulation.md).
+//
+// It runs the shipped code: coordinator.Machine, coordinator.Call, gtx.Run and
+// gtx.Join, gtx.Deliver, and undo.Resolver over a model of a database. Only the
+// driver's order of steps in a local transaction (rules T1 to T5, W2, W6) is
+// written down once more, in app.go, since the driver's own speaks SQL. What
+// blocks runs as a coroutine; time is virtual; nothing depends on anything but
+// the seed, so a seed that fails fails again.
+//
+// Properties are checked when something changes that they speak of, by code that
+// shares nothing with the shipped one (truth.go): it reads the log by its own
+// decoder and keeps the history of every row.
+package sim
