@@ -221,7 +221,7 @@ func TestPeers09ADatabaseIsNotItsDSN(t *testing.T) {
 	onEach(t, func(t *testing.T, s server) {
 		log := logged(t)
 		at := natsServer(t)
-		svc, err := natsbus.Serve(t.Context(), natsbus.ServiceConfig{URL: at})
+		svc, err := natsbus.Serve(t.Context(), natsbus.ServiceConfig{URL: at, AssumeSyncAlways: true})
 		if err != nil {
 			t.Fatal(err)
 		}
