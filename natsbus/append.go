@@ -27,6 +27,7 @@ const (
 // doubt is what is known about an append that does not settle.
 type doubt struct {
 	prev  uint64
+	tries int
 	since time.Time       // zero: no contradiction yet
 	tried map[string]bool // stream leaders that were left
 }
@@ -50,11 +51,12 @@ type doubt struct {
 // An error comes with Unclear, and with a Found that the machine steps down for
 // because the log is damaged.
 func (l *decisionLog) append(ctx context.Context, a coordinator.Append) (coordinator.Event, error) {
-	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
-	defer cancel()
 	if l.doubt.prev != a.Prev {
 		l.doubt = doubt{prev: a.Prev}
 	}
+	ctx, cancel := context.WithTimeout(ctx, min(firstAppendTimeout<<min(l.doubt.tries, 8), appendTimeout))
+	defer cancel()
+	l.doubt.tries++
 	ack, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: l.subject, Data: a.Body},
 		jetstream.WithExpectStream(l.name),
 		jetstream.WithExpectLastSequence(a.Prev),

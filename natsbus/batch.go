@@ -223,13 +223,14 @@ func (b *batcher) fill(msg []byte, n uint64) []byte {
 	}
 	b.queue = b.queue[:copy(b.queue, b.queue[taken:])]
 	for r, xids := range b.acks {
-		if len(msg) > softMessage {
+		if len(msg) > softMessage || entries >= batchEntries {
 			break
 		}
 		part := xids[:min(len(xids), batchEntries)]
 		q := request{Op: opAck, Resource: r, XIDs: part}
 		body := q.append(nil)
 		msg = append(appendHead(append(msg, 0), opAck, len(body)), body...)
+		entries++
 		b.nacks -= len(part)
 		if len(part) == len(xids) {
 			delete(b.acks, r)

@@ -5,6 +5,10 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -273,7 +277,16 @@ func TestCancelledContext(t *testing.T) {
 }
 
 func TestOtherProcessJoins(t *testing.T) {
-	host, ctx := embedded(t, t.TempDir(), natsbus.Listen("127.0.0.1:0")), testContext(t)
+	dir := t.TempDir()
+	host, ctx := embedded(t, dir, natsbus.Listen("127.0.0.1:0")), testContext(t)
+	file := filepath.Join(dir, "url")
+	text, err := os.ReadFile(file)
+	if err != nil || strings.TrimSpace(string(text)) != host.URL() {
+		t.Errorf("%s: %q, %v", file, text, err)
+	}
+	if info, err := os.Stat(file); err != nil || runtime.GOOS != "windows" && info.Mode() != 0o600 {
+		t.Errorf("who may read the password: %v, %v", info.Mode(), err)
+	}
 	guest, err := natsbus.Connect(ctx, natsbus.Config{URL: host.URL()})
 	if err != nil {
 		t.Fatal(err)
@@ -358,45 +371,6 @@ func TestConcurrentCommitsShareAppends(t *testing.T) {
 type nothing struct{}
 
 func (nothing) Resolve(context.Context, gtx.Resolution) error { return nil }
-
-// TestStopInsideDelivery proves that a Resolver may end its own Serve, and its
-// Bus: neither waits for the delivery that calls it.
-func TestStopInsideDelivery(t *testing.T) {
-	for _, what := range []string{"stop", "close"} {
-		t.Run(what, func(t *testing.T) {
-			b, ctx := embedded(t, t.TempDir()), testContext(t)
-			var stop func()
-			ready, done := make(chan struct{}), make(chan struct{})
-			res := newRecorder()
-			res.fail = func(gtx.Resolution) error {
-				<-ready
-				if what == "stop" {
-					stop()
-				} else {
-					b.Close()
-				}
-				close(done)
-				return nil
-			}
-			var err error
-			if stop, err = b.Serve("r", res); err != nil {
-				t.Fatal(err)
-			}
-			close(ready)
-			ref := gtx.BranchRef{Resource: "r", Branch: 1}
-			xid := begin(t, b, ref)
-			go func() { _, _ = b.Commit(ctx, xid, []gtx.BranchRef{ref}, nil) }() // Close may end it
-			select {
-			case <-done:
-			case <-ctx.Done():
-				t.Fatal("the delivery waits for itself")
-			}
-			res.wait(t)
-			stop() // from outside it waits for the delivery
-			b.Close()
-		})
-	}
-}
 
 // TestStopWaitsForDeliveries proves that nothing of the Resolver runs any more
 // when stop has returned.

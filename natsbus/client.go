@@ -25,6 +25,9 @@ var ErrClosed = fmt.Errorf("natsbus: closed: %w", gtx.ErrUnavailable)
 const (
 	// pauseMin is the first, pauseMax the longest pause between two tries.
 	pauseMin, pauseMax = 10 * time.Millisecond, 250 * time.Millisecond
+	// writeTimeout is how long the network may not take a write, which keeps all
+	// who want to send, before the connection counts as broken.
+	writeTimeout = 2 * time.Second
 	// flushTime bounds how long Close waits for the server to have it all.
 	flushTime = 500 * time.Millisecond
 	// maxTime bounds a time on the wire.
@@ -112,6 +115,7 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 	if cfg.URL == "" {
 		return nil, errors.New("connect to coordinator: Config.URL is empty")
 	}
+	cfg.Options = append([]nats.Option{nats.FlusherTimeout(writeTimeout)}, cfg.Options...)
 	b, err := connect(cfg.withDefaults())
 	if err != nil {
 		return nil, err
@@ -165,7 +169,7 @@ func dial(url string, log *slog.Logger, opts ...nats.Option) (*nats.Conn, error)
 			log.Warn("nats error", "subject", subject, "err", err)
 		}),
 	}, opts...)
-	opts = append(opts, nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
+	opts = append(opts, nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), nats.ReconnectOnFlusherError())
 	return nats.Connect(url, opts...)
 }
 
@@ -272,24 +276,21 @@ func (b *Bus) Idle(ctx context.Context) error {
 // Close ends every Serve, waits for deliveries under way, which have at most
 // Config.ResolveTimeout, and closes the connection; with Embedded it stops the
 // coordinator and the server, too. Calls under way and later ones return
-// ErrClosed. It may be called more than once, and from inside a delivery: then it
-// waits for no delivery.
+// ErrClosed. It may be called more than once, but not by a Resolver of this Bus:
+// it would wait for itself.
 func (b *Bus) Close() error {
-	inside := inDelivery()
 	b.mu.Lock()
 	first := !b.ended
 	b.ended = true
 	subs := slices.Collect(maps.Keys(b.served))
 	b.mu.Unlock()
 	if !first {
-		if !inside { // else the first may be waiting for us
-			<-b.closed
-		}
+		<-b.closed
 		return nil
 	}
 	defer close(b.closed)
 	for _, s := range subs {
-		s.end(!inside)
+		s.end()
 	}
 	b.cancel()
 	b.out.stop()

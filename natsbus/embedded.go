@@ -125,7 +125,8 @@ func embed(ctx context.Context, dir string, o *embeddedOptions) (_ *Bus, err err
 	// the others go on, find the same address and password again, and must not
 	// notice.
 	cfg.abandon = o.listen == ""
-	nc, err := dial("", cfg.Logger, in(core)...)
+	// Its inboxes are out of the sight of others: they get what is in the log.
+	nc, err := dial("", cfg.Logger, append(in(core), nats.CustomInboxPrefix("_CORE"))...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to embedded server: %w", err)
 	}

@@ -317,8 +317,9 @@ func refusal(c code, err error) []byte {
 
 // inboxOf gives where the replies to a batch go. All batches of one Bus have one
 // inbox plus a number of their own, so that one message answers many; what an
-// account boundary has put in its place is good for the one batch only. False:
-// it is no inbox.
+// account boundary has put in its place is good for the one batch only, and for
+// its first answer only unless the export says `response_type: stream`. False: it
+// is no inbox.
 func inboxOf(reply string) (string, bool) {
 	switch {
 	case strings.HasPrefix(reply, "_INBOX."):

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -170,6 +171,42 @@ func TestNobodyThere(t *testing.T) {
 	script(t, srv, func(coordinator.Event) (coordinator.Reply, bool) { return coordinator.Reply{XID: wireXID}, true })
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestTwoCoordinatorsAnswer: one that is deposed hears every request, too. What it
+// says of itself is no answer, whichever of the two is faster, and costs no try.
+func TestTwoCoordinatorsAnswer(t *testing.T) {
+	for _, deposedFirst := range []bool{true, false} {
+		t.Run(fmt.Sprintf("deposed first %v", deposedFirst), func(t *testing.T) {
+			srv, ctx := bareServer(t), intakeContext(t)
+			b := bareBus(t, srv, Config{Timeout: time.Minute, TryTimeout: time.Hour})
+			turn := make(chan struct{}, 1)
+			after := func(last bool, r coordinator.Reply) func(coordinator.Event) (coordinator.Reply, bool) {
+				return func(coordinator.Event) (coordinator.Reply, bool) {
+					if last {
+						select {
+						case <-turn:
+						case <-ctx.Done():
+						}
+					} else {
+						select {
+						case turn <- struct{}{}:
+						default:
+						}
+					}
+					return r, true
+				}
+			}
+			script(t, srv, after(!deposedFirst, coordinator.Reply{Err: coordinator.ErrNotLeader}))
+			script(t, srv, after(deposedFirst, coordinator.Reply{Status: gtx.Committed}))
+			for range 3 {
+				st, err := b.Commit(ctx, wireXID, nil, nil)
+				if err != nil || st != gtx.Committed {
+					t.Fatalf("commit: %s, %v", st, err)
+				}
+			}
+		})
 	}
 }
 
@@ -407,6 +444,24 @@ func TestBatchesAreBounded(t *testing.T) {
 		if got := read(t, b.fill([]byte{wireVersion, kindRequests}, uint64(i+1))); len(got) != 1 {
 			t.Errorf("%d large requests in one batch", len(got))
 		}
+	}
+}
+
+// TestManyResourcesFitIntoBatches: a batch with more entries than a coordinator
+// takes would be refused whole.
+func TestManyResourcesFitIntoBatches(t *testing.T) {
+	b := idle()
+	const resources = maxEntries + 1
+	for i := range resources {
+		b.ack(gtx.ResourceID(strconv.Itoa(i)), wireXID)
+	}
+	sum := 0
+	for n := uint64(1); sum < resources; n++ {
+		got := read(t, b.fill([]byte{wireVersion, kindRequests}, n))
+		if len(got) == 0 || len(got) > batchEntries {
+			t.Fatalf("batch %d has %d entries behind %d", n, len(got), sum)
+		}
+		sum += len(got)
 	}
 }
 

@@ -1,6 +1,7 @@
 package natsbus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,10 @@ const pass = 256
 // keepEvery is how often the anchor is written at most: what a log may lose
 // unseen when its end is cut off.
 const keepEvery = time.Second
+
+// idleHandover bounds the hand-over of a leader without transactions: without it
+// the next one listens for a while before it leads, and nothing else.
+const idleHandover = time.Second
 
 // term is one candidacy and, when it is won, the leadership that follows.
 type term struct {
@@ -90,6 +95,10 @@ func (t *term) over(err error) error {
 	t.tell(func(st *NodeStatus) { st.Role, st.Stats = RoleStandby, coordinator.Stats{} })
 	log := t.cfg.Logger.With("node", t.cfg.Name, "epoch", epoch)
 	switch {
+	case err == nil: // abandoned
+		if n := t.m.Stats().Live; n > 0 {
+			log.Info("coordinator ends, undecided transactions will be aborted", "live", n)
+		}
 	case errors.Is(err, errYield):
 		t.losses++ // the machine follows again
 		return nil
@@ -140,7 +149,7 @@ func (t *term) run(first []coordinator.Action) error {
 		case <-t.stop:
 			err = t.leave()
 		case <-t.late:
-			return fmt.Errorf("hand over in %v: %w", t.cfg.HandoverTime, context.DeadlineExceeded)
+			return fmt.Errorf("hand over: %w", context.DeadlineExceeded)
 		}
 	}
 	return err
@@ -163,7 +172,11 @@ func (t *term) enter() error {
 // not the leader, which is sooner than their silence.
 func (t *term) leave() error {
 	t.stop = nil
-	t.late = time.After(t.cfg.HandoverTime)
+	wait := t.cfg.HandoverTime
+	if st := t.m.Stats(); st.Live+st.Committing == 0 {
+		wait = min(wait, idleHandover)
+	}
+	t.late = time.After(wait)
 	if t.cfg.abandon {
 		t.in.close()
 		if !t.m.Leading() {
@@ -176,30 +189,29 @@ func (t *term) leave() error {
 
 // requests takes all that have gathered. An append that has ended meanwhile is
 // heard in between, for callers wait for it.
-func (t *term) requests() error {
+//
+// Who comes behind the end of the leadership is heard to the last, too: the
+// machine then tells to ask elsewhere, which is sooner than silence.
+func (t *term) requests() (err error) {
 	t.used = t.box.take(t.used)
 	now := t.clock.now()
 	for i, e := range t.used {
 		if i%pass == pass-1 {
 			t.in.flush()
-			now = t.clock.now()
 			select {
 			case w := <-t.wrote:
-				if err := t.step(w); err != nil {
-					return err
-				}
+				err = cmp.Or(err, t.step(w))
 			default:
 			}
+			now = t.clock.now()
 		}
 		if st, ok := e.(statsEvent); ok {
 			t.in.stats(st.Call, t.m.Stats())
 			continue
 		}
-		if err := t.do(t.m.Step(now, e)); err != nil {
-			return err
-		}
+		err = cmp.Or(err, t.do(t.m.Step(now, e)))
 	}
-	return nil
+	return err
 }
 
 func (t *term) step(e coordinator.Event) error { return t.do(t.m.Step(t.clock.now(), e)) }

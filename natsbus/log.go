@@ -12,8 +12,13 @@ import (
 	"github.com/globaltx/globaltx/gtx/coordinator"
 )
 
-// appendTimeout is how long one append waits for its acknowledgement before it
-// is repeated.
+// firstAppendTimeout is how long the first try of an append waits for its
+// acknowledgement: an answer that died with a server is not waited for long, and
+// to ask again is safe (rule L4). Every try waits twice as long as the one
+// before, at most appendTimeout, so that a slow disk gets its time.
+const firstAppendTimeout = time.Second
+
+// appendTimeout bounds one try of an append, and other questions to the servers.
 const appendTimeout = 5 * time.Second
 
 const (

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
-	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -20,12 +18,11 @@ const backlog = 8192
 
 // subscription delivers the decisions about one resource to one Resolver.
 type subscription struct {
-	bus  *Bus
-	id   gtx.ResourceID
-	res  gtx.Resolver
-	sub  *nats.Subscription
-	wg   sync.WaitGroup // of workers
-	gone chan struct{}  // closed when the subscription has ended and no worker is left
+	bus *Bus
+	id  gtx.ResourceID
+	res gtx.Resolver
+	sub *nats.Subscription
+	wg  sync.WaitGroup // of workers
 
 	// mu protects the following.
 	mu      sync.Mutex
@@ -37,14 +34,14 @@ type subscription struct {
 
 // Serve implements gtx.Coordinator. Processes that serve the same resource
 // share its decisions: each goes to one of them. Decisions still waiting for a
-// worker when stop is called are dropped and pushed again later. stop may be
-// called from inside a delivery: then it waits for none.
+// worker when stop is called are dropped and pushed again later. A Resolver may
+// not call its own stop, which waits for it.
 func (b *Bus) Serve(r gtx.ResourceID, res gtx.Resolver) (stop func(), err error) {
 	subject, err := subjectOf(r)
 	if err != nil {
 		return nil, fmt.Errorf("serve resource: %w", err)
 	}
-	s := &subscription{bus: b, id: r, res: res, gone: make(chan struct{}), flying: map[gtx.XID]struct{}{}}
+	s := &subscription{bus: b, id: r, res: res, flying: map[gtx.XID]struct{}{}}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ended {
@@ -61,7 +58,7 @@ func (b *Bus) Serve(r gtx.ResourceID, res gtx.Resolver) (stop func(), err error)
 	// The subscription reaches the server before this request on the same
 	// connection, so nothing pushed for it is missed.
 	b.Hello(r)
-	return func() { s.end(!inDelivery()) }, nil
+	return s.end, nil
 }
 
 // take queues pushed decisions, but for those under way already.
@@ -141,9 +138,9 @@ func (s *subscription) deliver(p gtx.Resolution) {
 		"status", p.Status.String(), "resource", string(s.id), "err", err)
 }
 
-// end ends the subscription and, if wait is set, waits for the deliveries under
-// way. It may be called more than once.
-func (s *subscription) end(wait bool) {
+// end ends the subscription and waits for the deliveries under way. It may be
+// called more than once.
+func (s *subscription) end() {
 	s.mu.Lock()
 	first := !s.ended
 	s.ended = true
@@ -154,33 +151,6 @@ func (s *subscription) end(wait bool) {
 		s.bus.mu.Lock()
 		delete(s.bus.served, s)
 		s.bus.mu.Unlock()
-		go func() { // a delivery that called end cannot wait for itself
-			s.wg.Wait()
-			close(s.gone)
-		}()
 	}
-	if wait {
-		<-s.gone
-	}
-}
-
-// inDelivery reports whether a delivery is among the callers. Whoever stops a
-// Serve or closes a Bus there would wait for itself, or for another delivery
-// that waits for it.
-func inDelivery() bool {
-	var pcs [64]uintptr
-	for skip := 1; ; skip += len(pcs) {
-		n := runtime.Callers(skip, pcs[:])
-		frames := runtime.CallersFrames(pcs[:n])
-		for more := n > 0; more; {
-			var f runtime.Frame
-			f, more = frames.Next()
-			if strings.HasSuffix(f.Function, "/natsbus.(*subscription).deliver") {
-				return true
-			}
-		}
-		if n < len(pcs) {
-			return false
-		}
-	}
+	s.wg.Wait() // nobody adds to it any more
 }

@@ -17,10 +17,6 @@ import (
 	"github.com/globaltx/globaltx/gtx/coordinator"
 )
 
-// writeTimeout is how long the network may not take a write, which keeps the
-// loop, before the connection counts as broken.
-const writeTimeout = 2 * time.Second
-
 // startTime bounds Serve when ctx does not: a long log takes its time.
 const startTime = 5 * time.Minute
 
@@ -56,6 +52,7 @@ type ServiceConfig struct {
 	TakeoverAfter time.Duration
 	// HandoverTime bounds how long Stop waits until the undecided transactions
 	// are in the log, default 10 s. Later they are aborted by the next leader.
+	// Where there are none it waits for a second at most.
 	HandoverTime time.Duration
 	// Coordinator holds the limits and times of the coordinator.
 	Coordinator coordinator.Config

@@ -174,6 +174,48 @@ func TestHoleInTheLogIsRefused(t *testing.T) {
 	if _, err := natsbus.Serve(ctx, serviceConfig(url)); !errors.Is(err, coordinator.ErrTruncated) {
 		t.Errorf("serve with everything gone: %v", err)
 	}
+	if err := js.DeleteStream(ctx, "GTX_ANCHOR"); err != nil {
+		t.Fatal(err)
+	}
+	soon, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	if _, err := natsbus.Serve(soon, serviceConfig(url)); !errors.Is(err, coordinator.ErrGap) {
+		t.Errorf("serve with everything gone and no anchor: %v", err)
+	}
+}
+
+// TestI4GuestDoesNotHearTheLog: other processes may subscribe to all inboxes of
+// applications. What the log answers to the coordinator, the keys in a hand-over
+// among it, is in none of them.
+func TestI4GuestDoesNotHearTheLog(t *testing.T) {
+	host, ctx := embedded(t, t.TempDir(), natsbus.Listen("127.0.0.1:0")), testContext(t)
+	nc, err := nats.Connect(host.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	sub, err := nc.SubscribeSync("_INBOX.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.FlushWithContext(ctx); err != nil {
+		t.Fatal(err)
+	}
+	xid := begin(t, host, ref)
+	st, err := host.Commit(ctx, xid, []gtx.BranchRef{ref}, nil)
+	wantStatus(t, "commit", st, err, gtx.Committed)
+	if err := nc.FlushWithContext(ctx); err != nil { // what was sent before is here
+		t.Fatal(err)
+	}
+	heard := 0
+	for m, err := sub.NextMsg(time.Millisecond); err == nil; m, err = sub.NextMsg(time.Millisecond) {
+		if heard++; len(m.Data) > 0 && m.Data[0] == '{' {
+			t.Errorf("heard %s", m.Data)
+		}
+	}
+	if heard < 3 {
+		t.Errorf("heard %d messages, and begin, register and commit were answered", heard)
+	}
 }
 
 func TestGuestMayNotWriteTheLog(t *testing.T) {
@@ -192,7 +234,8 @@ func TestGuestMayNotWriteTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A reply subject of its own choice must not make the coordinator write it.
-	if err := nc.PublishRequest("gtx.svc.stats", "gtx.log", []byte("{}")); err != nil {
+	stats := []byte{1, 1, 1, 10, 0} // version, requests, id, operation, length
+	if err := nc.PublishRequest("gtx.svc.0", "gtx.log", stats); err != nil {
 		t.Fatal(err)
 	}
 	select {

@@ -36,15 +36,19 @@ func (m *Machine) await(now instant, e Await) {
 
 // watch makes e wait for the end of t, if there is room.
 func (m *Machine) watch(t *tx, e Await) bool {
-	ws := &t.extra().watchers
-	if i := slices.IndexFunc(*ws, func(w watcher) bool { return w.nonce == e.Nonce }); i >= 0 {
-		(*ws)[i].call = e.Call
+	x := t.extra()
+	if i, ok := x.watching[e.Nonce]; ok {
+		x.watchers[i] = e.Call
 		return true
 	}
-	if len(*ws) >= maxWatchers || m.awaits >= maxAwaits {
+	if len(x.watchers) >= maxWatchers || m.awaits >= maxAwaits {
 		return false
 	}
-	*ws = append(*ws, watcher{e.Call, e.Nonce})
+	if x.watching == nil {
+		x.watching = map[uint64]int{}
+	}
+	x.watching[e.Nonce] = len(x.watchers)
+	x.watchers = append(x.watchers, e.Call)
 	m.awaits++
 	return true
 }
@@ -62,12 +66,12 @@ func (m *Machine) tell(t *tx, reply Reply) {
 		return
 	}
 	reply.XID = m.xid(t.key)
-	for _, w := range t.more.watchers {
-		reply.Call = w.call
+	for _, call := range t.more.watchers {
+		reply.Call = call
 		m.emit(reply)
 	}
 	m.awaits -= len(t.more.watchers)
-	t.more.watchers = nil
+	t.more.watchers, t.more.watching = nil, nil
 }
 
 // turnAway tells all who wait for an end that they must ask elsewhere, and those

@@ -132,3 +132,18 @@ func BenchmarkTakeover(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkAwaitAgain is a question that is repeated, as it is once a second, for
+// a holder that as many as may wait for.
+func BenchmarkAwaitAgain(b *testing.B) {
+	m := benchLeader(b)
+	holder := m.Step(start, Begin{Key: 1})[0].(Reply).XID
+	for n := range uint64(maxWatchers) {
+		m.Step(start, Await{Holder: holder, Nonce: n + 1})
+	}
+	n := uint64(0)
+	for b.Loop() {
+		n++
+		m.Step(start, Await{Holder: holder, Nonce: n%maxWatchers + 1})
+	}
+}

@@ -49,10 +49,6 @@ func (m *Machine) handOver(now instant) {
 	if m.chunks == nil {
 		m.chunks = m.tables(now)
 	}
-	if len(m.chunks) == 0 {
-		m.stepDown(ErrHandedOver)
-		return
-	}
 	f := m.newFlight(now, m.epoch)
 	f.table = true
 	f.add(&record{kind: kindHandover, table: m.chunks[0]}, m.cfg.MaxBatch)
@@ -60,7 +56,8 @@ func (m *Machine) handOver(now instant) {
 	m.launch(f)
 }
 
-// tables cuts the active transactions into chunks of MaxBatch bytes.
+// tables cuts the active transactions into chunks of MaxBatch bytes. Without one
+// there is an empty table: it says that nobody leads.
 func (m *Machine) tables(now instant) []*table {
 	var (
 		chunks []*table
@@ -91,6 +88,9 @@ func (m *Machine) tables(now instant) []*table {
 		}
 		size += 64
 		c.active = append(c.active, h)
+	}
+	if c == nil {
+		chunks = append(chunks, &table{})
 	}
 	for _, c := range chunks {
 		c.chunks = uint64(len(chunks))

@@ -298,11 +298,18 @@ func TestO2TheCutDoesNotSplitAnAdoption(t *testing.T) {
 	}
 }
 
+// TestO2NothingToHandOver: an idle leader says in the log that it has gone, too, else
+// the next one would wait for its beats.
 func TestO2NothingToHandOver(t *testing.T) {
 	log := new([][]byte)
 	lead(t, log, 1, some).handOver()
-	if len(*log) != 1 {
-		t.Errorf("log has %d messages", len(*log))
+	next := follow(t, log, 2, some)
+	if !next.m.Offered() {
+		t.Error("nobody leads, and the log does not say so")
+	}
+	next.land()
+	if st := next.m.Stats(); !next.m.Leading() || st.Live != 0 || next.m.Offered() {
+		t.Errorf("stats %+v", st)
 	}
 	c := follow(t, log, 2, some)
 	c.step(Handover{})

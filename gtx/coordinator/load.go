@@ -44,7 +44,8 @@ func (m *Machine) apply(seq uint64, at time.Time, body []byte) error {
 	return nil
 }
 
-// read trusts a record only in the term whose Epoch record precedes it.
+// read trusts a record only in the term whose Epoch record precedes it, and the
+// first that it trusts for the identity of the log (rule I1).
 func (m *Machine) read(seq uint64, at instant, body []byte) error {
 	msg, err := decode(body)
 	if err != nil {
@@ -53,17 +54,18 @@ func (m *Machine) read(seq uint64, at instant, body []byte) error {
 	p := &m.past
 	begins := p.last == 0
 	if begins {
-		m.log, p.first = msg.log, seq
+		p.first = seq
 	}
 	bad := func(what string) error { return fmt.Errorf("%w: %s", ErrCorrupt, what) }
 	switch {
-	case msg.log != m.log || msg.part != m.cfg.Partition:
-		return bad("of another log")
 	case msg.prev >= seq:
 		return bad("appended behind a later message")
 	case msg.prev < seq-1:
 		// The log let in an append that its writer meant for an earlier place.
-		// No reader takes it, its writer neither (rule L3).
+		// No reader takes it, its writer neither (rule L3). It may even name
+		// another log: the one that its writer thought it would begin.
+	case msg.part != m.cfg.Partition || m.epoch != 0 && msg.log != m.log:
+		return bad("of another log")
 	case begins && seq > 1:
 		// Its predecessor is gone. What the chain says of it, a Trim can confirm.
 		p.before, p.chained = msg.chain, true
@@ -81,6 +83,7 @@ func (m *Machine) read(seq uint64, at instant, body []byte) error {
 }
 
 func (m *Machine) applyRecords(seq uint64, msg *message, at instant) error {
+	m.log = msg.log
 	epoch := len(msg.records) > 0 && msg.records[0].kind == kindEpoch
 	switch {
 	case epoch && msg.epoch <= m.epoch:

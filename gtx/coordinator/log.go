@@ -104,17 +104,21 @@ func (m *Machine) take(now instant) {
 		return
 	}
 	f := m.newFlight(now, m.epoch)
-	f.queued, m.queue = m.fill(f, kindCommit, m.queue)
-	f.dones, m.dones = m.fill(f, kindDone, m.dones)
+	limit := m.cfg.MaxBatch
+	if len(m.dones) > 0 {
+		limit /= 2 // a Done is shorter than its Commit: as many have room, and none waits for ever
+	}
+	f.queued, m.queue = m.fill(f, kindCommit, m.queue, limit)
+	f.dones, m.dones = m.fill(f, kindDone, m.dones, m.cfg.MaxBatch)
 	m.takeTrim(f)
 	m.barrier = false
 	m.launch(f)
 }
 
-// fill adds a record for each of ts until f is full, and splits them there.
-func (m *Machine) fill(f *flight, k kind, ts []*tx) (in, rest []*tx) {
+// fill adds a record for each of ts until f has limit bytes, and splits them there.
+func (m *Machine) fill(f *flight, k kind, ts []*tx, limit int) (in, rest []*tx) {
 	n := 0
-	for n < len(ts) && f.add(m.record(k, ts[n]), m.cfg.MaxBatch) {
+	for n < len(ts) && f.add(m.record(k, ts[n]), limit) {
 		n++
 	}
 	return ts[:n:n], ts[n:]

@@ -1,7 +1,9 @@
 package coordinator
 
 import (
+	"bytes"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -136,6 +138,37 @@ func TestL3ReadersIgnoreWhatWasMeantForAnEarlierPlace(t *testing.T) {
 	r.want(y, gtx.Committed)
 }
 
+// TestL3AnotherLogsFirstMessageIsIgnored: two coordinators found the log empty and
+// made an identity each; the first Epoch record of the one that lost goes in late.
+func TestL3AnotherLogsFirstMessageIsIgnored(t *testing.T) {
+	m, err := New(short, 9, testLog+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	actions, err := m.Campaign()
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := bytes.Clone(actions[0].(Append).Body)
+
+	log := new([][]byte)
+	r := lead(t, log, 1, short)
+	*log = append(*log, foreign)
+	x := r.committed(b1) // L4b: sends again behind it
+	next := lead(t, log, 2, short)
+	next.want(x, gtx.Committed)
+	next.finished(300)
+	if len(next.purges) == 0 {
+		t.Fatal("nothing was trimmed")
+	}
+	next.purge(1) // the log begins with it now, and has its name from the others
+	last := lead(t, log, 3, short)
+	last.want(x, gtx.Committed)
+	if last.m.Log() != testLog {
+		t.Errorf("log %x", last.m.Log())
+	}
+}
+
 func TestL4UnclearAppendIsRepeatedAndAnswersNobody(t *testing.T) {
 	r := lead(t, new([][]byte), 1, some)
 	x := r.begin(a1)
@@ -224,6 +257,41 @@ func TestL5BatchIsBounded(t *testing.T) {
 		t.Errorf("log has %d messages", len(*log))
 	}
 	lead(t, log, 2, some).want(gtx.XID{Log: testLog, Epoch: 1, Seq: 10}, gtx.Committed)
+}
+
+// TestG2DoneIsNotStarved: more commits than fit into one message all the time keep
+// nothing from being forgotten.
+func TestG2DoneIsNotStarved(t *testing.T) {
+	cfg := some
+	cfg.MaxBatch = 1 << 10
+	r := lead(t, new([][]byte), 1, cfg)
+	queue := func(n int) {
+		for range n {
+			r.commit(r.begin(a1), []gtx.BranchRef{a1}, nil)
+		}
+	}
+	queue(1000)
+	most := 0
+	for range 100 {
+		before := len(r.pushes)
+		a := *r.append
+		r.append = nil
+		r.store(a)
+		r.step(Landed{Seq: a.Prev + 1})
+		landed := r.pushes[before:]
+		for _, p := range slices.Clone(landed) {
+			r.ack(p.XID, p.Resource)
+		}
+		queue(len(landed))
+		st := r.m.Stats()
+		if st.Committing < 900 {
+			t.Fatalf("the queue runs empty: %+v", st)
+		}
+		most = max(most, st.Forgetting)
+	}
+	if most > 1000 {
+		t.Errorf("%d are finished and not forgotten", most)
+	}
 }
 
 func TestL6LaterEpochIsNotMine(t *testing.T) {

@@ -52,15 +52,10 @@ type branch struct {
 
 // more is what a transaction seldom has for long.
 type more struct {
-	first    key       // the first try, when it is another (rule W5)
-	commits  []any     // Calls of Commit
-	watchers []watcher // Calls of Await
-}
-
-// watcher waits for the end of a transaction.
-type watcher struct {
-	call  any
-	nonce uint64
+	first    key            // the first try, when it is another (rule W5)
+	commits  []any          // Calls of Commit
+	watchers []any          // Calls of Await
+	watching map[uint64]int // place in watchers of a nonce
 }
 
 func (t *tx) alarm() *alarm     { return &t.deadline }

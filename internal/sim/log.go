@@ -23,12 +23,14 @@ type entry struct {
 // add appends body behind prev, or tells that something else is there.
 func (l *decisionLog) add(prev uint64, body []byte) bool {
 	if prev != l.last {
-		// A server that does not check what it should (rule L3). Not for the first
-		// Epoch record: of another log's identity, it makes the log unreadable.
-		if prev > l.last || prev == 0 || !l.w.chance(l.w.opts.fenceBroken) {
+		// A server that does not check what it should (rule L3).
+		if prev > l.last || !l.w.chance(l.w.opts.fenceBroken) {
 			return false
 		}
 		l.w.count("stale append let in by the server")
+		if prev == 0 {
+			l.w.count("first epoch of another log let in by the server")
+		}
 	}
 	if l.first == 0 {
 		l.first = 1

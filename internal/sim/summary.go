@@ -30,6 +30,7 @@ var Interesting = []string{
 	"application crashed", "branch kept", "branch undone", "call to another service timed out",
 	"candidate yielded", "committed told", "connection refused", "coordinator crashed", "coordinator stopped for a while", "database crashed",
 	"deposed before it knew that it leads", "deposed leader answered", "expired answered",
+	"first epoch of another log let in by the server",
 	"gave up waiting for a holder", "guard or claim waited for a header", "handed over",
 	"hole found in place of an append", "holder ended", "leader deposed", "leader found a hole",
 	"lock wait timed out", "log trimmed", "log trimmed while it was read", "message delivered twice",

@@ -38,6 +38,8 @@ var logBugs = []Bug{
 		"if seq != f.prev+1 {", "if seq == 0 {"),
 	one("readers take what was meant for another place", "L3", loadGo,
 		"case msg.prev < seq-1:", "case msg.prev < seq-1 && m.epoch > 1000:"),
+	one("what was meant for another place must be of this log", "L3", loadGo,
+		"switch {\n\tcase msg.prev >= seq:", "switch {\n\tcase m.epoch != 0 && msg.log != m.log:\n\t\treturn bad(\"of another log\")\n\tcase msg.prev >= seq:"),
 	one("the epoch of the last leader is used again", "I2", logGo,
 		"f := m.newFlight(0, m.epoch+1)", "f := m.newFlight(0, max(m.epoch, 1))"),
 	one("a fenced leader goes on", "L4", logGo,

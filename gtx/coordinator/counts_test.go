@@ -11,7 +11,7 @@ import (
 )
 
 // world runs several machines over one log that loses acknowledgements, lets
-// appends land late and forgets what it may. It remembers what anybody was told.
+// appends land late and forgets what it may.
 type world struct {
 	t       *testing.T
 	rnd     *rand.Rand
@@ -20,33 +20,11 @@ type world struct {
 	late    []Append // sent, still on their way
 	writer  uint64
 	xids    []gtx.XID
-	told    map[gtx.XID]gtx.Status
-	heard   int // final answers
 	purged  uint64
 	purges  int
 	handed  int // hand-overs that were begun
 	adopted int // transactions
 	latest  time.Time
-}
-
-// note checks a final answer against all earlier ones (property S1, rule L8).
-func (w *world) note(x gtx.XID, st gtx.Status) {
-	w.t.Helper()
-	if st == gtx.Pending {
-		return
-	}
-	w.heard++
-	old, ok := w.told[x]
-	if st == gtx.Expired {
-		if !ok {
-			return
-		}
-		st = old // nobody knows any more, which contradicts nothing (rule C5)
-	}
-	if ok && old != st {
-		w.t.Fatalf("%s was %s and is now %s", x, old, st)
-	}
-	w.told[x] = st
 }
 
 // simulated trims soon.
@@ -63,14 +41,8 @@ func (w *world) now() time.Time {
 }
 
 func (w *world) collect(r *rig) {
-	for call, a := range r.replies {
-		if !a.XID.IsZero() && a.Err == nil && call.(string) != "register" {
-			w.note(a.XID, a.Status)
-		}
-	}
 	clear(r.replies)
 	for _, p := range r.pushes {
-		w.note(p.XID, p.Status)
 		if p.Status == gtx.Committed && w.rnd.IntN(2) == 0 {
 			r.step(Ack{Call: "register", Resource: p.Resource, XIDs: []gtx.XID{p.XID}})
 			clear(r.replies)
@@ -148,13 +120,13 @@ func (w *world) request(r *rig) {
 	}
 }
 
-// TestSimulation: whatever is lost, delayed or repeated, and however many
-// believe that they lead, nobody is told two outcomes of one transaction, and
-// what was told is what the log says (rules L1 to L8, B3, C2, C3).
-func TestSimulation(t *testing.T) {
+// TestEverythingIsCounted: after whatever is lost, delayed or repeated, every
+// count, list and heap of a machine fits to what it holds. What the machines say
+// is checked by internal/sim, which cannot look inside.
+func TestEverythingIsCounted(t *testing.T) {
 	var purges, handed, adopted int
-	for seed := range uint64(300) {
-		w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), told: map[gtx.XID]gtx.Status{}, latest: start}
+	for seed := range uint64(100) {
+		w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), latest: start}
 		for step := range 600 {
 			if len(w.leaders) == 0 || w.rnd.IntN(60) == 0 {
 				w.writer++
@@ -199,18 +171,6 @@ func TestSimulation(t *testing.T) {
 				}
 				w.leaders = append(w.leaders[:i], w.leaders[i+1:]...)
 			}
-			if t.Failed() {
-				t.Fatalf("seed %d step %d", seed, step)
-			}
-		}
-		w.writer++
-		last := followAt(t, &w.log, w.writer, simulated, w.now())
-		last.land()
-		for x := range w.told {
-			w.note(x, last.outcome(x))
-		}
-		if w.heard == 0 {
-			t.Fatalf("seed %d: nobody was told anything", seed)
 		}
 		purges, handed, adopted = purges+w.purges, handed+w.handed, adopted+w.adopted
 	}
