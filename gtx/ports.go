@@ -77,9 +77,10 @@ type Coordinator interface {
 	Await(ctx context.Context, waiter, holder XID) (Status, error)
 
 	// Serve delivers decisions about branches at r to res until stop is called;
-	// stop waits for deliveries under way and may be called twice. The
-	// acknowledgement to the coordinator follows a nil error from Resolve.
-	// Deliveries are hints: res must find leftovers by its own scan, too (P1).
+	// stop waits for deliveries under way, so res must not call it, and may be
+	// called twice. The acknowledgement to the coordinator follows a nil error
+	// from Resolve. Deliveries are hints: res must find leftovers by its own scan,
+	// too (P1).
 	Serve(r ResourceID, res Resolver) (stop func(), err error)
 
 	// Acknowledge tells that phase two of xid has ended at r. A lost one is
@@ -91,7 +92,10 @@ type Coordinator interface {
 type Resolution struct {
 	XID    XID
 	Status Status // Committed or Aborted
-	// Branches registered at this resource, as far as the coordinator knows.
+	// Branches of an aborted transaction that were registered at this resource, as
+	// far as the coordinator knows: also those that have written nothing yet must
+	// find their place taken (rule P3). Empty for a committed one, whose branches
+	// are all in the database.
 	Branches []BranchID
 }
 

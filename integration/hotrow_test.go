@@ -87,29 +87,40 @@ func TestHotRow(t *testing.T) {
 
 // TestCrossedRows: transactions take two rows of two databases in either order.
 // No database sees the circle; the younger gives up at once, runs again with the
-// age of its first try, and all finish (rule W5).
+// age of its first try, and all finish (rule W5). A circle would last for the patience
+// of whoever waits in it.
 func TestCrossedRows(t *testing.T) {
+	const patience = 5 * time.Minute
 	all := servers()
 	for i, s := range all {
 		other := all[(i+1)%len(all)]
 		t.Run(s.name+"+"+other.name, func(t *testing.T) {
 			bus := embedded(t)
-			dbs := [2]*sql.DB{open(t, s, s.dsn(t)), open(t, other, other.dsn(t))}
+			var dbs [2]*sql.DB
+			for i, s := range []server{s, other} {
+				dbs[i] = open(t, s, withParam(s.dsn(t), "gtx_lock_wait="+patience.String()))
+			}
 			for _, db := range dbs {
 				db.SetMaxOpenConns(16)
 				counter(t, db, 1)
 			}
 			const workers, each = 32, 2
-			var tries atomic.Int64
+			var tries, circles atomic.Int64
 			together(t, workers, func(i int) error {
 				for range each {
 					err := bus.Run(t.Context(), func(ctx context.Context) error {
 						tries.Add(1)
+						began := time.Now()
+						defer func() {
+							if time.Since(began) >= patience {
+								circles.Add(1)
+							}
+						}()
 						if err := count(ctx, dbs[i%2], 0); err != nil {
 							return err
 						}
 						return count(ctx, dbs[1-i%2], 0)
-					})
+					}, gtx.WithTimeout(3*patience))
 					if err != nil {
 						return err
 					}
@@ -120,6 +131,9 @@ func TestCrossedRows(t *testing.T) {
 				if n := counted(t, db, 0); n != workers*each {
 					t.Errorf("database %d counted %d, want %d", i, n, workers*each)
 				}
+			}
+			if n := circles.Load(); n > 0 {
+				t.Errorf("%d tries waited for %s", n, patience)
 			}
 			t.Logf("%d tries for %d transactions", tries.Load(), workers*each)
 		})

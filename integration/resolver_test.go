@@ -258,6 +258,39 @@ func TestPoisonedAmong200(t *testing.T) {
 	}
 }
 
+// TestP2SilentConnection: a connection is lost without a word in the middle of phase two.
+// Its transaction is given up, not acknowledged, and done on another one.
+func TestP2SilentConnection(t *testing.T) {
+	for _, s := range servers()[1:3] {
+		for name, at := range map[string]string{"begin": "START TRANSACTION", "lock": "gtx_branch", "commit": "\x03COMMIT"} {
+			t.Run(s.name+"/"+name, func(t *testing.T) {
+				dsn := s.dsn(t)
+				through, relay, err := wire.Through(strings.TrimPrefix(s.driver, "gtx-"), dsn)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(relay.Close)
+				j, db := newJudge(), open(t, s, dsn)
+				r := rm(t, s, through, j, false)
+				all := finished(t, db, j, 2)
+				relay.Silence(at)
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				defer cancel()
+				began := time.Now()
+				if err := r.Resolve(ctx, gtx.Resolution{XID: all[0], Status: gtx.Committed}); err == nil {
+					t.Error("acknowledged, and nobody has committed")
+				}
+				t.Logf("given up after %s", time.Since(began).Round(time.Millisecond))
+				if n, err := leftovers(t.Context(), db); err != nil || n != 6 {
+					t.Errorf("%d rows left, %v", n, err)
+				}
+				push(t, []*undo.Resolver{r}, all, func(int) []int { return []int{0} })
+				clean(t, db)
+			})
+		}
+	}
+}
+
 // TestScanOfAMixedPage: committed, aborted, undecided and dirty transactions are found
 // by one scan. Each ends as it must, and the dirty one stays alone.
 func TestScanOfAMixedPage(t *testing.T) {

@@ -13,9 +13,9 @@ import (
 
 // One local transaction for committed XIDs.
 const (
-	groupMax  = 128              // XIDs
-	groupWait = time.Second      // for a lock
-	groupTime = 20 * time.Second // for all
+	groupMax  = 128             // XIDs
+	groupWait = time.Second     // for a lock
+	groupTime = 5 * time.Second // for all
 )
 
 // forget deletes the images of committed XIDs in one local transaction (rule P2). It
@@ -87,8 +87,8 @@ func (r *Resolver) commitAlone(ctx context.Context, xid gtx.XID) (found bool, er
 }
 
 // lead runs the local transaction for all who wait. One of them that cannot be ended
-// must not hold up the others: after an error each goes alone, unless it is the
-// database's.
+// must not hold up the others, nor one with undo rows for minutes: after an error, or
+// when time is over, each goes alone, unless the database is to blame.
 func (r *Resolver) lead(ctx context.Context, m *member) groupEnd {
 	defer r.group.next()
 	if ctx.Err() != nil {
@@ -104,6 +104,7 @@ func (r *Resolver) lead(ctx context.Context, m *member) groupEnd {
 	// The others have not given up because one has.
 	all, cancel := context.WithTimeout(context.WithoutCancel(ctx), groupTime)
 	found, err := r.forget(all, xids, min(groupWait, r.cfg.LockWait))
+	late := all.Err() != nil
 	cancel()
 	end := func(m *member) groupEnd {
 		switch {
@@ -111,6 +112,8 @@ func (r *Resolver) lead(ctx context.Context, m *member) groupEnd {
 			had := found[m.xid]
 			delete(found, m.xid) // counted once
 			return groupEnd{found: had}
+		case late:
+			return groupEnd{alone: true}
 		case r.db.gone(err), errors.Is(err, errNotBegun): // SQLite is locked as a whole
 			return groupEnd{err: err}
 		}

@@ -148,3 +148,35 @@ func TestGroupOutlivesWhoLeavesIt(t *testing.T) {
 		}
 	})
 }
+
+// TestP2HugeXID: one of a group has undo rows for minutes. The others do not share its
+// fate, those who come later do not meet it, and it is ended by who has the time.
+func TestP2HugeXID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := xids(400)
+		m := newModel(all...)
+		huge := all[50]
+		m.rows[huge] = 10 * time.Minute
+		r := onModel(t, m, newOracle(m))
+		for i, err := range deliver(t, m, r, gtx.Committed, all[:200]) {
+			if all[i] == huge != (err != nil) {
+				t.Errorf("%d: %v", i, err)
+			}
+		}
+		end := make(chan error, 1)
+		go func() { end <- r.Resolve(t.Context(), gtx.Resolution{XID: huge, Status: gtx.Committed}) }()
+		synctest.Wait()
+		began := time.Now()
+		for i, err := range deliver(t, m, r, gtx.Committed, all[200:]) {
+			if err != nil {
+				t.Errorf("%d: %v", i, err)
+			}
+		}
+		if d := time.Since(began); d > time.Second {
+			t.Errorf("200 beside the huge one took %s", d)
+		}
+		if err := <-end; err != nil || m.count() != 0 {
+			t.Errorf("%v, %d left", err, m.count())
+		}
+	})
+}

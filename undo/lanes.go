@@ -11,7 +11,8 @@ import (
 
 // What one Resolver does in a database at a time, beside the group (rule P7). An XID
 // that has met a lock before goes by the lane for those, which is never waited for: so
-// any number of them leaves the other lane free.
+// any number of them leaves the other lane free. So does one that is too large
+// for the time it was given.
 const (
 	freeLanes   = 2
 	lockedLanes = 1
@@ -33,9 +34,18 @@ func (r *Resolver) alone(ctx context.Context, xid gtx.XID, try func(wait time.Du
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		began := time.Now()
 		err := try(min(firstWait, r.cfg.LockWait))
 		<-r.free
-		if err == nil || errors.Is(err, errNotBegun) || r.store.Classify(err) != Conflict {
+		switch {
+		case err == nil, errors.Is(err, errNotBegun):
+			return err
+		case ctx.Err() != nil:
+			if time.Since(began) >= groupTime {
+				r.setApart(xid)
+			}
+			return err
+		case r.store.Classify(err) != Conflict:
 			return err
 		}
 		r.setApart(xid)

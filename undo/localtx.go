@@ -60,7 +60,10 @@ func (t *localTx) begin(ctx context.Context, o TxOptions) error {
 	switch t.r.cfg.Dialect.Name() {
 	case "mysql":
 		seconds := max(1, int64((wait+time.Second-1)/time.Second))
-		before = append(before[:len(before):len(before)], fmt.Sprintf("SET SESSION innodb_lock_wait_timeout = %d", seconds))
+		// By text, as the end is: BEGIN and COMMIT of a sql.Tx know no time, and a
+		// connection may be lost without a word.
+		before = append(before[:len(before):len(before)], fmt.Sprintf("SET SESSION innodb_lock_wait_timeout = %d", seconds),
+			"SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTION")
 	case "sqlite":
 		// BEGIN IMMEDIATE: a transaction that reads first could not become a writer
 		// when another has written since. The database is locked as a whole, so nobody
@@ -73,24 +76,23 @@ func (t *localTx) begin(ctx context.Context, o TxOptions) error {
 			return fmt.Errorf("prepare connection for phase two (%s): %w", text, err)
 		}
 	}
-	if t.r.cfg.Dialect.Name() == "sqlite" {
+	if t.r.cfg.Dialect.Name() != "postgres" {
 		return nil
 	}
-	// Not cancelled: database/sql would roll back and close beside us, and a sql.Conn
-	// that is closed beside its use panics. The statements end with ctx.
+	// Not by text: PostgreSQL answers the COMMIT of a transaction that has failed as if
+	// all were well. Not cancelled: database/sql would roll back and close beside us,
+	// and a sql.Conn that is closed beside its use panics. The statements end with ctx.
 	tx, err := t.conn.BeginTx(context.WithoutCancel(ctx), &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
 		return err
 	}
 	t.tx = tx
-	if t.r.cfg.Dialect.Name() == "postgres" {
-		text := fmt.Sprintf("SET LOCAL lock_timeout = %d; SET LOCAL gtx.xid = '*'", max(1, wait.Milliseconds()))
-		if o.Restores {
-			text += restoreLocal
-		}
-		if _, err := tx.ExecContext(ctx, text); err != nil {
-			return fmt.Errorf("prepare transaction of phase two: %w", err)
-		}
+	text := fmt.Sprintf("SET LOCAL lock_timeout = %d; SET LOCAL gtx.xid = '*'", max(1, wait.Milliseconds()))
+	if o.Restores {
+		text += restoreLocal
+	}
+	if _, err := tx.ExecContext(ctx, text); err != nil {
+		return fmt.Errorf("prepare transaction of phase two: %w", err)
 	}
 	return nil
 }
@@ -124,7 +126,7 @@ func (t *localTx) Rollback(ctx context.Context) {
 	switch {
 	case t.tx != nil:
 		err = t.tx.Rollback()
-	case t.r.cfg.Dialect.Name() == "sqlite":
+	case t.r.cfg.Dialect.Name() != "postgres":
 		_, err = t.conn.ExecContext(ctx, "ROLLBACK")
 	}
 	if err == nil {

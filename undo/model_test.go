@@ -29,15 +29,17 @@ type model struct {
 	left    map[gtx.XID]bool
 	locked  map[gtx.XID]bool // somebody else holds the header's lock
 	dirty   map[gtx.XID]bool
+	rows    map[gtx.XID]time.Duration // what deleting its undo rows takes
 	away    bool
-	looks   int // calls of Leftovers
-	begun   int // local transactions
+	silent  bool // no look is answered
+	looks   int  // calls of Leftovers
+	begun   int  // local transactions
 	commits int
 	most    int // XIDs of one local transaction
 }
 
 func newModel(xids ...gtx.XID) *model {
-	m := &model{step: 5 * time.Millisecond, left: map[gtx.XID]bool{}, locked: map[gtx.XID]bool{}, dirty: map[gtx.XID]bool{}}
+	m := &model{step: 5 * time.Millisecond, left: map[gtx.XID]bool{}, locked: map[gtx.XID]bool{}, dirty: map[gtx.XID]bool{}, rows: map[gtx.XID]time.Duration{}}
 	for _, x := range xids {
 		m.left[x] = true
 	}
@@ -71,7 +73,13 @@ func (m *model) reach() (err error) {
 
 func (m *model) Resource(context.Context) (gtx.ResourceID, error) { return "db", m.reach() }
 
-func (m *model) Leftovers(_ context.Context, after string, limit int) (out []string, err error) {
+func (m *model) Leftovers(ctx context.Context, after string, limit int) (out []string, err error) {
+	silent := false
+	m.do(func() { silent = m.silent })
+	if silent {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	m.do(func() {
 		m.looks++
 		for x := range m.left {
@@ -148,8 +156,19 @@ func (t *modelTx) Restore(_ context.Context, rows []undo.Row) (_ []undo.Row, err
 
 func (t *modelTx) DeleteUndo(context.Context, []undo.Row) error { return t.m.reach() }
 
-func (t *modelTx) DropUndo(_ context.Context, xids []gtx.XID) (int, error) {
-	return len(xids), t.m.reach()
+func (t *modelTx) DropUndo(ctx context.Context, xids []gtx.XID) (int, error) {
+	var d time.Duration
+	t.m.do(func() {
+		for _, x := range xids {
+			d += t.m.rows[x]
+		}
+	})
+	select {
+	case <-time.After(d): // of the bubble
+		return len(xids), t.m.reach()
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
 }
 
 func (t *modelTx) DeleteHeaders(_ context.Context, hs []undo.Header) error {

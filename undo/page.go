@@ -106,13 +106,10 @@ func (p *page) one(ctx context.Context, text string) (done bool, err error) {
 	case status != gtx.Committed && status != gtx.Aborted:
 		return false, nil
 	}
-	if err := r.Resolve(ctx, gtx.Resolution{XID: xid, Status: status}); err != nil {
-		return false, err
-	}
-	if err := p.c.Acknowledge(ctx, xid, p.id); err != nil {
-		return true, fmt.Errorf("acknowledge %s: %w", xid, err)
-	}
-	return true, nil
+	ctx, cancel := context.WithTimeout(ctx, endTime)
+	defer cancel()
+	err = gtx.Deliver(ctx, p.c, p.id, r, gtx.Resolution{XID: xid, Status: status})
+	return err == nil || errors.Is(err, gtx.ErrNotAcknowledged), err
 }
 
 // tellForeign logs once for each XID that it is left alone.

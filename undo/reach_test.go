@@ -78,3 +78,25 @@ func TestOneLateCallIsNoLoss(t *testing.T) {
 		}
 	})
 }
+
+// TestP6LookWithoutAnAnswer: a connection is lost and nobody says so. The scan gives it
+// up, and goes on when the database answers again.
+func TestP6LookWithoutAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := xids(3)
+		m := newModel(all...)
+		m.silent = true
+		o := newOracle(m)
+		for _, x := range all {
+			o.fate[x] = gtx.Committed
+		}
+		r := onModel(t, m, o)
+		r.Start()
+		time.Sleep(5 * time.Minute) // of the bubble
+		m.do(func() { m.silent = false })
+		time.Sleep(30 * time.Second) // of the bubble
+		if n := m.count(); n != 0 {
+			t.Errorf("%d left", n)
+		}
+	})
+}

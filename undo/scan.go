@@ -11,8 +11,14 @@ import (
 	"github.com/globaltx/globaltx/gtx"
 )
 
-// scanLimit is how many XIDs one page has. The next one goes on behind.
-const scanLimit = 1000
+const (
+	// scanLimit is how many XIDs one page has. The next one goes on behind.
+	scanLimit = 1000
+	// lookTime bounds a look for a page, and endTime the end of one XID: a connection
+	// may be lost without a word. The second is beyond the largest restore.
+	lookTime = 30 * time.Second
+	endTime  = time.Hour
+)
 
 // Start begins to scan for leftovers, now and at every ScanInterval (rule P6). It
 // may be called again, and after Stop, without effect.
@@ -130,6 +136,8 @@ func (r *Resolver) lease(ctx context.Context) (bool, error) {
 	if !ok {
 		return true, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
 	if err := r.reached(ctx); err != nil {
 		return false, err // somebody else may have more luck
 	}
@@ -169,13 +177,15 @@ func (r *Resolver) scan(ctx context.Context, paced, around bool) *page {
 		p.fail(err)
 		return p
 	}
-	xids, err := r.leftovers(ctx, around)
+	look, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	xids, err := r.leftovers(look, around)
 	p.left = len(xids)
 	if err == nil && (p.left == 0 || p.c == nil) {
 		return p
 	}
 	if err == nil {
-		p.id, err = r.store.Resource(ctx)
+		p.id, err = r.store.Resource(look)
 	}
 	if err != nil {
 		if !r.cfg.Solo {

@@ -44,5 +44,10 @@ func Open(dsn string) (driver.Base, error) {
 	if err != nil {
 		return driver.Base{}, fmt.Errorf("open %s: %w", Redact(dsn), err)
 	}
-	return driver.Base{Dialect: Dialect{counters: counters}, Connector: c, Params: params}, nil
+	phase2, err := pq.NewConnector(base)
+	if err != nil {
+		return driver.Base{}, fmt.Errorf("open %s: %w", Redact(dsn), err)
+	}
+	phase2.Dialer(dialer{patience: patience})
+	return driver.Base{Dialect: Dialect{counters: counters}, Connector: c, Resolver: phase2, Params: params}, nil
 }

@@ -3,6 +3,7 @@
 package wire
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -22,6 +23,7 @@ type Relay struct {
 	// mu protects the following.
 	mu     sync.Mutex
 	trips  int
+	mute   []byte // see Silence
 	closed bool
 	open   map[net.Conn]struct{}
 }
@@ -81,6 +83,14 @@ func (r *Relay) RoundTrips() int {
 	return r.trips
 }
 
+// Silence makes one connection swallow everything from the next message on in which a
+// client says text: nobody hears anything, and the connection stays.
+func (r *Relay) Silence(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mute = []byte(text)
+}
+
 // Close ends all connections.
 func (r *Relay) Close() {
 	r.mu.Lock()
@@ -126,8 +136,10 @@ func (r *Relay) keep(conns ...net.Conn) bool {
 
 // talk is one connection.
 type talk struct {
-	relay       *Relay
-	serverSpoke bool // protected by relay.mu
+	relay *Relay
+	// relay.mu protects the following.
+	serverSpoke bool
+	silent      bool
 }
 
 func (t *talk) pipe(dst, src net.Conn, fromClient bool) {
@@ -142,7 +154,9 @@ func (t *talk) pipe(dst, src net.Conn, fromClient bool) {
 	for {
 		n, err := src.Read(buf)
 		if n > 0 {
-			t.said(fromClient)
+			if t.said(fromClient, buf[:n]) {
+				continue
+			}
 			if _, err := dst.Write(buf[:n]); err != nil {
 				return
 			}
@@ -153,11 +167,16 @@ func (t *talk) pipe(dst, src net.Conn, fromClient bool) {
 	}
 }
 
-func (t *talk) said(fromClient bool) {
+// said tells whether to swallow what was said.
+func (t *talk) said(fromClient bool, what []byte) (silent bool) {
 	t.relay.mu.Lock()
 	defer t.relay.mu.Unlock()
+	if fromClient && t.relay.mute != nil && bytes.Contains(what, t.relay.mute) {
+		t.silent, t.relay.mute = true, nil
+	}
 	if fromClient && t.serverSpoke {
 		t.relay.trips++
 	}
 	t.serverSpoke = !fromClient
+	return t.silent
 }
