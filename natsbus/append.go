@@ -18,6 +18,10 @@ import (
 // longer is damage.
 const staleTime = 15 * time.Second
 
+// unheardTime is how long nobody takes an append before another server of the
+// cluster is tried. It is longer than most elections.
+const unheardTime = 5 * time.Second
+
 // Error codes of the server that the client library has no names for.
 const (
 	codeStoreFailed = 10077 // the stream is full, among others
@@ -30,6 +34,8 @@ type doubt struct {
 	tries int
 	since time.Time       // zero: no contradiction yet
 	tried map[string]bool // stream leaders that were left
+
+	unheard time.Time // since when nobody has answered, zero: somebody has
 }
 
 // append tries one fenced append once and says what came of it. Landed and
@@ -68,6 +74,7 @@ func (l *decisionLog) append(ctx context.Context, a coordinator.Append) (coordin
 	var api *jetstream.APIError
 	switch {
 	case errors.As(err, &api):
+		l.doubt.unheard = time.Time{}
 		switch api.ErrorCode {
 		case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
 			return l.settle(ctx, a, api)
@@ -79,9 +86,27 @@ func (l *decisionLog) append(ctx context.Context, a coordinator.Append) (coordin
 	case errors.Is(err, nats.ErrMaxPayload):
 		return coordinator.Unclear{}, fmt.Errorf("server %s refuses %d bytes, raise its max_payload: %w", l.nc.ConnectedServerName(), len(a.Body), err)
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
+		l.unheard()
 		return l.absent(ctx, a, err)
+	default:
+		l.unheard()
 	}
 	return coordinator.Unclear{}, err
+}
+
+// unheard takes note that nobody has answered. The server that this process is
+// connected to may be cut off from the others, and never tells: after a while
+// the connection goes to another.
+func (l *decisionLog) unheard() {
+	switch {
+	case l.doubt.unheard.IsZero():
+		l.doubt.unheard = time.Now()
+	case time.Since(l.doubt.unheard) > unheardTime && len(l.nc.Servers()) > 1:
+		l.doubt.unheard = time.Now()
+		if err := l.nc.ForceReconnect(); err == nil {
+			l.logger().Warn("nobody takes appends here, trying another server", "server", l.nc.ConnectedServerName())
+		}
+	}
 }
 
 // settle looks at what is behind a.Prev after the stream has refused a.

@@ -237,6 +237,7 @@ func TestA1CommitsSurviveEveryStreamLeader(t *testing.T) {
 	c := natstest.Start(t, 3)
 	ctx := logContext(t)
 	d := drive(t, testLog(t, c.URL(), 3))
+	c.Node(d.l.nc.ConnectedServerName()).Lead(streamName) // the first fault is at the server that we are connected to
 	for _, fault := range []func(*natstest.Node) (end func()){
 		func(nd *natstest.Node) func() { nd.Cut(); return nd.Heal },
 		func(nd *natstest.Node) func() { nd.Stop(); return nd.Restart },
