@@ -68,10 +68,11 @@ sim: ## the commit protocol in SEEDS (200000) simulated schedules, and every see
 BENCH_ROUNDS ?= 300
 
 .PHONY: bench
-bench: ## what capture costs on every kind of server, which waits for its disk: ten minutes on a quiet machine
+bench: ## what capture and the coordinator cost, on servers that wait for their disk: a quarter of an hour on a quiet machine
 	@scripts/servers.sh
 	go build -o $(BIN)/testservers ./internal/testserver/cmd/testservers
 	GTX_TEST_DURABLE=1 GTX_BENCH_ROUNDS=$(BENCH_ROUNDS) $(BIN)/testservers go test -count 1 -v -timeout 1h -run TestBench ./cmd/gtx
+	go test -run '^$$' -bench . -timeout 1h ./gtx/coordinator ./natsbus
 
 .PHONY: servers
 servers: ## make the database servers of the tests available, without installing them

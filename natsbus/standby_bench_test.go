@@ -45,9 +45,9 @@ func beginMany(b *testing.B, bus *natsbus.Bus) []gtx.XID {
 // BenchmarkHandover tells how long nobody answers when the leader of 100,000 live
 // transactions is stopped, until an adopted one has committed at the standby.
 func BenchmarkHandover(b *testing.B) {
-	url := natsServer(b)
 	for b.Loop() {
 		b.StopTimer()
+		url := natsServer(b) // without those of the round before
 		first, second := service(b, url), service(b, url)
 		bus := client(b, url)
 		xids := beginMany(b, bus)
@@ -85,9 +85,9 @@ func BenchmarkHandover(b *testing.B) {
 // BenchmarkTakeover tells how long nobody answers when nothing is heard any more
 // of the leader of 100,000 live transactions. TakeoverAfter is its default.
 func BenchmarkTakeover(b *testing.B) {
-	url := natsServer(b)
 	for b.Loop() {
 		b.StopTimer()
+		url := natsServer(b) // without those of the round before
 		slow := func(c *natsbus.ServiceConfig) { c.TakeoverAfter = 0 }
 		way := newLine()
 		first := service(b, url, slow, func(c *natsbus.ServiceConfig) { c.Options = []nats.Option{way.option()} })
