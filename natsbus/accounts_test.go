@@ -5,13 +5,13 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/gtx/coordinator"
+	"github.com/globaltx/globaltx/internal/testserver/natstest"
 )
 
 // TestRepliesAcrossAccounts: the requests of one batch are answered at different
@@ -76,18 +76,5 @@ func twoAccounts(t *testing.T) (url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts.Host, opts.Port, opts.NoSigs, opts.NoLog = "127.0.0.1", server.RANDOM_PORT, true, true
-	srv, err := server.NewServer(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go srv.Start()
-	t.Cleanup(func() {
-		srv.Shutdown()
-		srv.WaitForShutdown()
-	})
-	if !srv.ReadyForConnections(20 * time.Second) {
-		t.Fatal("server is not ready")
-	}
-	return srv.ClientURL()
+	return natstest.Run(t, opts)
 }

@@ -103,8 +103,9 @@ func (l *decisionLog) unheard() {
 		l.doubt.unheard = time.Now()
 	case time.Since(l.doubt.unheard) > unheardTime && len(l.nc.Servers()) > 1:
 		l.doubt.unheard = time.Now()
+		mute := l.nc.ConnectedServerName()
 		if err := l.nc.ForceReconnect(); err == nil {
-			l.logger().Warn("nobody takes appends here, trying another server", "server", l.nc.ConnectedServerName())
+			l.logger().Warn("nobody takes appends here, trying another server", "server", mute)
 		}
 	}
 }

@@ -15,28 +15,14 @@ import (
 
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/gtx/coordinator"
+	"github.com/globaltx/globaltx/internal/testserver/natstest"
 	"github.com/globaltx/globaltx/natsbus"
 )
 
 // natsServer runs a server of its own on a free loopback port.
 func natsServer(t testing.TB) (url string) {
 	t.Helper()
-	srv, err := server.NewServer(&server.Options{
-		JetStream: true, StoreDir: t.TempDir(), SyncAlways: true,
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	go srv.Start()
-	t.Cleanup(func() {
-		srv.Shutdown()
-		srv.WaitForShutdown()
-	})
-	if !srv.ReadyForConnections(20 * time.Second) {
-		t.Fatal("server is not ready")
-	}
-	return srv.ClientURL()
+	return natstest.Run(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), SyncAlways: true})
 }
 
 func serviceConfig(url string) natsbus.ServiceConfig {

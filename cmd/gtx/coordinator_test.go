@@ -143,17 +143,27 @@ func wantOutcome(t *testing.T, what string, got gtx.Status, err error, want gtx.
 	}
 }
 
+// startNode starts a coordinator on the NATS server at that URL.
+func startNode(t *testing.T, at, name string) *coordinatorProcess {
+	t.Helper()
+	return startCoordinator(t, "-url", at, "-assume-sync-always", "-name", name, "-takeover-after", "1s", "-max-bytes", "67108864")
+}
+
+// leaderAndStandby starts two coordinators, and a NATS server for them at that URL.
+func leaderAndStandby(t *testing.T) (at string, one, two *coordinatorProcess) {
+	t.Helper()
+	at = natstest.Start(t, 1).URL()
+	one = startNode(t, at, "one")
+	one.wait(t, "one leads log ")
+	two = startNode(t, at, "two")
+	two.wait(t, "two follows one")
+	return at, one, two
+}
+
 // A terminated leader hands over what is open; a killed one loses it, and nothing
 // else.
 func TestCoordinatorProcesses(t *testing.T) {
-	at := natstest.Start(t, 1).URL()
-	start := func(name string) *coordinatorProcess {
-		return startCoordinator(t, "-url", at, "-assume-sync-always", "-name", name, "-takeover-after", "1s", "-max-bytes", "67108864")
-	}
-	one := start("one")
-	one.wait(t, "one leads log ")
-	two := start("two")
-	two.wait(t, "two follows one")
+	at, one, two := leaderAndStandby(t)
 	b := connect(t, at)
 	xid, refs := openTransaction(t, b)
 
@@ -164,7 +174,7 @@ func TestCoordinatorProcesses(t *testing.T) {
 	st, err := b.Commit(t.Context(), xid, refs, nil)
 	wantOutcome(t, "commit at the adopter", st, err, gtx.Committed)
 
-	three := start("three")
+	three := startNode(t, at, "three")
 	three.wait(t, "three follows two")
 	code, out, stderr := runGTX(t, "coordinator", "-status", "-url", at)
 	if code != exitOK || !strings.Contains(out, "three  standby") || !strings.Contains(out, "two    leader") {

@@ -7,20 +7,12 @@ import (
 	"testing"
 
 	"github.com/globaltx/globaltx/gtx"
-	"github.com/globaltx/globaltx/internal/testserver/natstest"
 )
 
 // A leader that stands still loses its place, and takes nothing back when it goes
 // on: its next append is refused (rule L3).
 func TestCoordinatorStandsStill(t *testing.T) {
-	at := natstest.Start(t, 1).URL()
-	start := func(name string) *coordinatorProcess {
-		return startCoordinator(t, "-url", at, "-assume-sync-always", "-name", name, "-takeover-after", "1s", "-max-bytes", "67108864")
-	}
-	one := start("one")
-	one.wait(t, "one leads log ")
-	two := start("two")
-	two.wait(t, "two follows one")
+	at, one, two := leaderAndStandby(t)
 	b := connect(t, at)
 	lost, refs := openTransaction(t, b)
 	if err := one.Process.Signal(syscall.SIGSTOP); err != nil {

@@ -26,6 +26,26 @@ const readyTime = 90 * time.Second
 // from gossip would lead around the links that a test can cut.
 const nowhere = "127.0.0.1:9"
 
+// Run runs one server with opts on a free loopback port until the test ends, and
+// gives its URL.
+func Run(t testing.TB, opts *server.Options) (url string) {
+	t.Helper()
+	opts.Host, opts.Port, opts.NoSigs, opts.NoLog = "127.0.0.1", server.RANDOM_PORT, true, true
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go srv.Start()
+	t.Cleanup(func() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	})
+	if !srv.ReadyForConnections(readyTime) {
+		t.Fatalf("server is not ready after %v", readyTime)
+	}
+	return srv.ClientURL()
+}
+
 // Cluster is a set of servers. Its methods are for one goroutine.
 type Cluster struct {
 	t     testing.TB
