@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/undo"
 )
 
@@ -39,8 +38,8 @@ func freshly(db *sql.DB) undo.Query {
 	}
 }
 
-// present tells whether the tables of this module are there. It makes none
-// (proxy.Config.Present).
+// present tells whether the tables of this module are there, and starts phase two
+// where they are. It makes none (proxy.Config.Present).
 func (s *service) present(ctx context.Context) (bool, error) {
 	if s.refuse != nil {
 		return false, nil // no global transaction could ever be here
@@ -48,13 +47,13 @@ func (s *service) present(ctx context.Context) (bool, error) {
 	if s.identity() != "" {
 		return true, nil
 	}
-	var id string
-	switch err := s.db.QueryRowContext(ctx, "SELECT id FROM gtx_resource").Scan(&id); {
-	case s.dialect.Classify(err) == undo.NoTable, errors.Is(err, sql.ErrNoRows):
-		return false, nil
-	case err != nil:
+	id, err := s.resolver.Identity(ctx)
+	if err != nil {
 		return false, fmt.Errorf("look for the tables of global transactions: %w", err)
 	}
-	s.found(gtx.ResourceID(id))
+	if id == "" {
+		return false, nil
+	}
+	s.found(id)
 	return true, nil
 }

@@ -75,17 +75,9 @@ func newService(db *sql.DB, d undo.Dialect, refuse error, set settings) *service
 func (s *service) background(ctx context.Context) {
 	defer close(s.done)
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 30*time.Second) {
-		if s.identity() != "" {
+		// Without tables nothing was left; enter makes them when they are needed.
+		if _, err := s.present(ctx); err == nil {
 			return
-		}
-		var id string
-		err := s.db.QueryRowContext(ctx, "SELECT id FROM gtx_resource").Scan(&id)
-		if err == nil && id != "" {
-			s.found(gtx.ResourceID(id))
-			return
-		}
-		if s.dialect.Classify(err) == undo.NoTable {
-			return // nothing was left; enter makes the tables when they are needed
 		}
 		t := time.NewTimer(pause + rand.N(pause))
 		select {

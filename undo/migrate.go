@@ -113,6 +113,16 @@ func (r *Resolver) made(ctx context.Context, conn *sql.Conn, err error) bool {
 	return true
 }
 
+// Identity reads the identity of the database, "" where it has none yet, and makes
+// nothing. Tables of another release are an error.
+func (r *Resolver) Identity(ctx context.Context) (gtx.ResourceID, error) {
+	id, err := r.readID(ctx, r.cfg.DB)
+	if err != nil && r.cfg.Dialect.Classify(err) == NoTable {
+		return "", nil
+	}
+	return id, err
+}
+
 func (r *Resolver) readID(ctx context.Context, q interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 },
