@@ -15,7 +15,7 @@ import (
 // table has for them.
 var sources = []struct{ word, dir string }{
 	{"", "../proxy"}, // for any of them
-	{"PostgreSQL", "../driver/postgres"},
+	{"PostgreSQL", "../driver/pgsql"},
 	{"MySQL", "../driver/mysql"},
 	{"SQLite", "../driver/sqlite"},
 	{"", "../undo"},

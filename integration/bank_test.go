@@ -7,14 +7,14 @@ import (
 	"time"
 
 	"github.com/globaltx/globaltx/driver/mysql"
-	"github.com/globaltx/globaltx/driver/postgres"
+	"github.com/globaltx/globaltx/driver/pgsql"
 	"github.com/globaltx/globaltx/driver/sqlite"
 	"github.com/globaltx/globaltx/internal/bank"
 	"github.com/globaltx/globaltx/undo"
 )
 
 var dialects = map[string]undo.Dialect{
-	"gtx-sqlite": sqlite.Dialect{}, "gtx-mysql": mysql.Dialect{}, "gtx-postgres": postgres.Dialect{},
+	"gtx-sqlite": sqlite.Dialect{}, "gtx-mysql": mysql.Dialect{}, "gtx-postgres": pgsql.Dialect{},
 }
 
 // TestBank moves money between every pair of servers, 8 workers at once, a fifth

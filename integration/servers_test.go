@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/globaltx/globaltx/driver/mysql"
-	"github.com/globaltx/globaltx/driver/postgres"
+	"github.com/globaltx/globaltx/driver/pgsql"
 	"github.com/globaltx/globaltx/driver/sqlite"
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/internal/testserver"
@@ -115,7 +115,7 @@ func leftovers(ctx context.Context, db *sql.DB) (int, error) {
 
 func noTable(err error) bool {
 	return sqlite.Dialect{}.Classify(err) == undo.NoTable || mysql.Dialect{}.Classify(err) == undo.NoTable ||
-		postgres.Dialect{}.Classify(err) == undo.NoTable
+		pgsql.Dialect{}.Classify(err) == undo.NoTable
 }
 
 func mustExec(t testing.TB, db *sql.DB, text string, args ...any) {

@@ -7,13 +7,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/globaltx/globaltx/driver/mysql"
-	"github.com/globaltx/globaltx/driver/postgres"
+	"github.com/globaltx/globaltx/driver/pgsql"
 	"github.com/globaltx/globaltx/driver/sqlite"
 	"github.com/globaltx/globaltx/undo"
 )
 
 func TestOwnTables(t *testing.T) {
-	for _, d := range []undo.Dialect{mysql.Dialect{}, postgres.Dialect{}, sqlite.Dialect{}} {
+	for _, d := range []undo.Dialect{mysql.Dialect{}, pgsql.Dialect{}, sqlite.Dialect{}} {
 		t.Run(d.Name(), func(t *testing.T) {
 			own := map[string][]string{}
 			for _, table := range undo.OwnTables(d) {

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/globaltx/globaltx/driver/mysql"
-	"github.com/globaltx/globaltx/driver/postgres"
+	"github.com/globaltx/globaltx/driver/pgsql"
 	"github.com/globaltx/globaltx/driver/sqlite"
 	"github.com/globaltx/globaltx/internal/bank"
 	"github.com/globaltx/globaltx/undo"
@@ -42,11 +42,11 @@ func parseTarget(text string) (target, error) {
 		}
 		return target{text: text, driver: "mysql", dsn: rest, plain: cfg.FormatDSN(), show: kind + ":" + mysql.Redact(rest), dialect: mysql.Dialect{}}, nil
 	case "postgres", "postgresql":
-		plain, _, err := postgres.SplitDSN(text)
+		plain, _, err := pgsql.SplitDSN(text)
 		if err != nil {
 			return target{}, err
 		}
-		return target{text: text, driver: "postgres", dsn: text, plain: plain, show: postgres.Redact(text), dialect: postgres.Dialect{}}, nil
+		return target{text: text, driver: "postgres", dsn: text, plain: plain, show: pgsql.Redact(text), dialect: pgsql.Dialect{}}, nil
 	case "sqlite":
 		if rest == "" {
 			return target{}, errors.New("sqlite: the path is missing")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lib/pq"
 
+	"github.com/globaltx/globaltx/driver/pgsql"
 	"github.com/globaltx/globaltx/undo"
 )
 
@@ -54,7 +55,7 @@ func TestPatience(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		began := time.Now()
 		_, err = db.ExecContext(ctx, "SELECT 1")
-		if d := time.Since(began); (Dialect{}).Classify(err) != undo.Lost || d < k.least || ctx.Err() != nil {
+		if d := time.Since(began); (pgsql.Dialect{}).Classify(err) != undo.Lost || d < k.least || ctx.Err() != nil {
 			t.Errorf("%+v: %v after %s", k, err, d)
 		}
 		cancel()

@@ -25,6 +25,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/globaltx/globaltx/driver"
+	"github.com/globaltx/globaltx/driver/pgsql"
 )
 
 func init() { driver.Register("gtx-postgres", Open) }
@@ -32,22 +33,22 @@ func init() { driver.Register("gtx-postgres", Open) }
 // Open makes the base of a lib/pq DSN for driver.Wrap. Its errors show no
 // password.
 func Open(dsn string) (driver.Base, error) {
-	base, params, err := SplitDSN(dsn)
+	base, params, err := pgsql.SplitDSN(dsn)
 	if err != nil {
 		return driver.Base{}, err
 	}
-	counters, err := countersOf(params)
+	dialect, err := pgsql.New(params, nil)
 	if err != nil {
 		return driver.Base{}, err
 	}
 	c, err := pq.NewConnector(base)
 	if err != nil {
-		return driver.Base{}, fmt.Errorf("open %s: %w", Redact(dsn), err)
+		return driver.Base{}, fmt.Errorf("open %s: %w", pgsql.Redact(dsn), err)
 	}
 	phase2, err := pq.NewConnector(base)
 	if err != nil {
-		return driver.Base{}, fmt.Errorf("open %s: %w", Redact(dsn), err)
+		return driver.Base{}, fmt.Errorf("open %s: %w", pgsql.Redact(dsn), err)
 	}
 	phase2.Dialer(dialer{patience: patience})
-	return driver.Base{Dialect: Dialect{counters: counters}, Connector: c, Resolver: phase2, Params: params}, nil
+	return driver.Base{Dialect: dialect, Connector: c, Resolver: phase2, Params: params}, nil
 }

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/globaltx/globaltx/driver/mysql"
-	"github.com/globaltx/globaltx/driver/postgres"
+	"github.com/globaltx/globaltx/driver/pgsql"
 	"github.com/globaltx/globaltx/driver/sqlite"
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/internal/bank"
@@ -29,7 +29,7 @@ type database struct {
 	DSN    string
 }
 
-var dialects = map[string]undo.Dialect{"mysql": mysql.Dialect{}, "postgres": postgres.Dialect{}, "sqlite": sqlite.Dialect{}}
+var dialects = map[string]undo.Dialect{"mysql": mysql.Dialect{}, "postgres": pgsql.Dialect{}, "sqlite": sqlite.Dialect{}}
 
 // open opens it, for global transactions or with the base driver.
 func (d database) open(global bool, conns int) (*sql.DB, error) {
