@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -32,6 +33,10 @@ table has a random name and is dropped at the end; the tables of the undo log
   forced  forced writes of the database per transaction, plain and whole with phase
           two; the coordinator forces one more for each decision
 
+With -outside: operations per second of a program that uses no global transaction,
+with each number of -workers, one connection each. The drivers take turns of 200 ms;
+ratio is the median of ours to the base driver's over neighbouring turns.
+
 Usage: gtx bench [flags] DSN
 
 `
@@ -42,6 +47,8 @@ func runBench(ctx context.Context, args []string, std stdio) (err error) {
 	rounds := flags.Int("rounds", 200, "how often each statement is timed")
 	seed := flags.Uint64("seed", 0, "of the random order (default: random)")
 	markdown := flags.Bool("markdown", false, "write the table for a Markdown page")
+	outside := flags.Bool("outside", false, "measure throughput outside global transactions")
+	workers := flags.String("workers", "1,8,32", "how many work at once, with -outside")
 	flags.Usage = func() {
 		fmt.Fprint(std.err, benchHelp)
 		flags.PrintDefaults()
@@ -55,6 +62,11 @@ func runBench(ctx context.Context, args []string, std stdio) (err error) {
 	}
 	if len(words) != 1 || *rounds < 1 {
 		flags.Usage()
+		return errUsage
+	}
+	counts, err := parseCounts(*workers)
+	if err != nil {
+		fmt.Fprintln(std.err, err)
 		return errUsage
 	}
 	t, err := parseTarget(words[0])
@@ -84,7 +96,7 @@ func runBench(ctx context.Context, args []string, std stdio) (err error) {
 			r.Close()
 		}
 	}()
-	lines, err := bench.Run(ctx, bench.Config{
+	cfg := bench.Config{
 		Open: func(global, relayed bool) (*sql.DB, bench.Counter, error) {
 			t := t
 			var counter bench.Counter
@@ -101,15 +113,48 @@ func runBench(ctx context.Context, args []string, std stdio) (err error) {
 		},
 		Dialect: t.dialect, Coordinator: bus, Rounds: *rounds, Seed: *seed,
 		Table: fmt.Sprintf("gtx_bench_%x", random[:4]),
-	})
+	}
+	var rows [][]string
+	if *outside {
+		rows, err = outsideRows(ctx, cfg, counts)
+	} else {
+		rows, err = insideRows(ctx, cfg)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", t.show, err)
 	}
 	fmt.Fprintf(std.out, "%s, %d rounds, seed %d\n\n", t.show, *rounds, *seed)
-	return writeBench(std.out, lines, *markdown)
+	return writeBench(std.out, rows, *markdown)
 }
 
-func writeBench(w io.Writer, lines []bench.Line, markdown bool) error {
+// parseCounts reads positive numbers with commas between them.
+func parseCounts(text string) ([]int, error) {
+	var counts []int
+	for word := range strings.SplitSeq(text, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(word))
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("-workers %q: want positive numbers such as 1,8,32", text)
+		}
+		counts = append(counts, n)
+	}
+	return counts, nil
+}
+
+func outsideRows(ctx context.Context, cfg bench.Config, workers []int) ([][]string, error) {
+	lines, err := bench.Outside(ctx, cfg, workers)
+	rows := [][]string{{"work", "workers", "plain/s", "ratio", "quartiles"}}
+	for _, l := range lines {
+		rows = append(rows, []string{
+			l.Work, strconv.Itoa(l.Workers), strconv.FormatFloat(l.Plain, 'f', 0, 64),
+			strconv.FormatFloat(l.Ratio, 'f', 3, 64), fmt.Sprintf("%.3f to %.3f", l.Low, l.High),
+		})
+	}
+	return rows, err
+}
+
+func insideRows(ctx context.Context, cfg bench.Config) ([][]string, error) {
+	lines, err := bench.Run(ctx, cfg)
+
 	rows := [][]string{{"statement", "plain", "local", "p90", "whole", "trips", "forced"}}
 	for _, l := range lines {
 		rows = append(rows, []string{
@@ -119,6 +164,10 @@ func writeBench(w io.Writer, lines []bench.Line, markdown bool) error {
 			number(l.PlainForced) + " → " + number(l.WholeForced),
 		})
 	}
+	return rows, err
+}
+
+func writeBench(w io.Writer, rows [][]string, markdown bool) error {
 	if markdown {
 		for i, r := range rows {
 			for _, cell := range r {
@@ -126,7 +175,7 @@ func writeBench(w io.Writer, lines []bench.Line, markdown bool) error {
 			}
 			fmt.Fprintln(w, "|")
 			if i == 0 {
-				fmt.Fprintln(w, "|---|---|---|---|---|---|---|")
+				fmt.Fprintln(w, strings.Repeat("|---", len(r))+"|")
 			}
 		}
 		return nil
