@@ -34,13 +34,14 @@
 // # On the wire
 //
 //	request   Gtx-Xid: XID
-//	response  Gtx-Branches: XID { SP ("+" | "-") resource "/" branch }
+//	response  Gtx-Branches: XID { SP ("+" | "-") resource "/" branch { "," distance } }
 //
-// XID is the text form of gtx.XID, + marks a confirmed branch and - a dead one,
-// branch is a positive decimal number. The XID stands in the response so that
-// an answer from a cache is not taken for one of this transaction. The branches
-// are known when the handler has returned, so the handler's response is held in
-// memory until then (Config.MaxBody).
+// XID is the text form of gtx.XID; + marks confirmed branches and - dead ones. Of
+// the branches at one resource, in ascending order, the first stands as a positive
+// decimal number and each other as its distance from the one before. The XID
+// stands in the response so that an answer from a cache is not taken for one of
+// this transaction. The branches are known when the handler has returned, so the
+// handler's response is held in memory until then (Config.MaxBody).
 //
 // Everything here is safe for concurrent use.
 package gtxhttp

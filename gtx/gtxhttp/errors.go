@@ -1,17 +1,23 @@
 package gtxhttp
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/globaltx/globaltx/gtx/internal/report"
+)
 
 var (
 	// ErrNotJoined is returned by the transport when a peer answered with success
 	// and did not join the transaction: what it did, it did outside. Wrap the
-	// peer in Handler, or call it with gtx.Detach(ctx) if it has nothing to undo.
-	ErrNotJoined = errors.New("gtxhttp: peer did not join the global transaction")
+	// peer in Handler, or call it with gtx.Detach(ctx) if it has nothing to undo. It
+	// is the same error as in gtxgrpc and gtxnats.
+	ErrNotJoined = report.ErrNotJoined
 
 	// ErrBadReport is returned by the transport when a peer's list of branches is
 	// malformed, too long, or of another transaction. Nothing of it is believed,
-	// so the transaction will be aborted if the peer has any branch.
-	ErrBadReport = errors.New("gtxhttp: report of branches is not usable")
+	// so the transaction will be aborted if the peer has any branch. It is the same
+	// error as in gtxgrpc and gtxnats.
+	ErrBadReport = report.ErrBad
 
 	// ErrRedirected is returned by the transport when a peer redirects a call
 	// inside a global transaction to another host, or from https to http.

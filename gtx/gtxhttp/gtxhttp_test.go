@@ -17,6 +17,7 @@ import (
 
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/gtx/gtxhttp"
+	"github.com/globaltx/globaltx/gtx/internal/memory"
 	"go.uber.org/goleak"
 )
 
@@ -72,15 +73,28 @@ func run(c gtx.Coordinator, client *http.Client, url string) (callErr, runErr er
 
 func confirm(tx *gtx.Tx, ref gtx.BranchRef) { tx.Confirm(ref) }
 
+// committed gives the confirmed branches of the only committed transaction.
+func committed(t *testing.T, c *memory.Coordinator) []gtx.BranchRef {
+	t.Helper()
+	done := c.Committed()
+	if len(done) != 1 {
+		t.Fatalf("%d committed transactions, want 1", len(done))
+	}
+	for _, refs := range done {
+		return refs
+	}
+	return nil
+}
+
 func TestServiceJoinsTheCallersTransaction(t *testing.T) {
-	c := newMemory()
+	c := memory.New()
 	var seen gtx.XID
 	client, url := service(t, c, func(w http.ResponseWriter, r *http.Request) {
 		tx, _ := gtx.FromContext(r.Context())
 		seen = tx.XID()
 		if err := errors.Join(
-			branch(r.Context(), stock, confirm),
-			branch(r.Context(), stock, (*gtx.Tx).Dead),
+			memory.Branch(r.Context(), stock, confirm),
+			memory.Branch(r.Context(), stock, (*gtx.Tx).Dead),
 		); err != nil {
 			t.Error(err)
 		}
@@ -118,20 +132,20 @@ func TestServiceJoinsTheCallersTransaction(t *testing.T) {
 	if seen != want {
 		t.Errorf("service saw %s, want %s", seen, want)
 	}
-	if refs := c.committed(t); len(refs) != 1 || refs[0].Resource != stock {
+	if refs := committed(t, c); len(refs) != 1 || refs[0].Resource != stock {
 		t.Errorf("participants %v, want one at %s", refs, stock)
 	}
 }
 
 func TestBranchesTravelThroughAServiceInTheMiddle(t *testing.T) {
-	c := newMemory()
+	c := memory.New()
 	inner, innerURL := service(t, c, func(_ http.ResponseWriter, r *http.Request) {
-		if err := branch(r.Context(), "inner", confirm); err != nil {
+		if err := memory.Branch(r.Context(), "inner", confirm); err != nil {
 			t.Error(err)
 		}
 	}, gtxhttp.Config{Trust: trustAll})
 	middle, middleURL := service(t, c, func(w http.ResponseWriter, r *http.Request) {
-		if err := branch(r.Context(), "middle", confirm); err != nil {
+		if err := memory.Branch(r.Context(), "middle", confirm); err != nil {
 			t.Error(err)
 		}
 		if _, _, err := call(r.Context(), inner, innerURL); err != nil {
@@ -142,15 +156,15 @@ func TestBranchesTravelThroughAServiceInTheMiddle(t *testing.T) {
 	if err := errors.Join(callErr, err); err != nil {
 		t.Fatal(err)
 	}
-	if refs := c.committed(t); len(refs) != 2 {
+	if refs := committed(t, c); len(refs) != 2 {
 		t.Errorf("participants %v, want inner and middle", refs)
 	}
 }
 
 func TestConcurrentCallsAllReport(t *testing.T) {
-	c := newMemory()
+	c := memory.New()
 	client, url := service(t, c, func(w http.ResponseWriter, r *http.Request) {
-		if err := branch(r.Context(), stock, confirm); err != nil {
+		if err := memory.Branch(r.Context(), stock, confirm); err != nil {
 			t.Error(err)
 		}
 	}, gtxhttp.Config{Trust: trustAll})
@@ -167,13 +181,13 @@ func TestConcurrentCallsAllReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if refs := c.committed(t); len(refs) != calls {
+	if refs := committed(t, c); len(refs) != calls {
 		t.Errorf("%d participants, want %d", len(refs), calls)
 	}
 }
 
 func TestWithoutTransactionNothingChanges(t *testing.T) {
-	c := newMemory()
+	c := memory.New()
 	client, url := service(t, c, func(w http.ResponseWriter, r *http.Request) {
 		if _, ok := gtx.FromContext(r.Context()); ok || r.Header.Get(gtxhttp.HeaderXID) != "" {
 			t.Error("request carries a transaction")
@@ -202,38 +216,38 @@ func TestLostAnswerAborts(t *testing.T) {
 		want    error // what the call returns; nil: any error
 	}{
 		"handler panics": {handler: func(_ http.ResponseWriter, r *http.Request) {
-			_ = branch(r.Context(), stock, confirm)
+			_ = memory.Branch(r.Context(), stock, confirm)
 			panic("broken")
 		}},
 		"connection breaks": {handler: func(_ http.ResponseWriter, r *http.Request) {
-			_ = branch(r.Context(), stock, confirm)
+			_ = memory.Branch(r.Context(), stock, confirm)
 			panic(http.ErrAbortHandler)
 		}},
 		"report of another transaction": {want: gtxhttp.ErrBadReport, handler: func(w http.ResponseWriter, r *http.Request) {
-			_ = branch(r.Context(), stock, confirm)
+			_ = memory.Branch(r.Context(), stock, confirm)
 			w.Header().Set("Test-Report", "0000000000000007-0-1-99")
 		}},
 		"several reports": {want: gtxhttp.ErrBadReport, handler: func(w http.ResponseWriter, r *http.Request) {
-			_ = branch(r.Context(), stock, confirm)
+			_ = memory.Branch(r.Context(), stock, confirm)
 			w.Header().Add("Test-Report", "a")
 			w.Header().Add("Test-Report", "b")
 		}},
 		"oversized report": {want: gtxhttp.ErrBadReport, handler: func(w http.ResponseWriter, r *http.Request) {
-			_ = branch(r.Context(), stock, confirm)
-			w.Header().Set("Test-Report", r.Header.Get(gtxhttp.HeaderXID)+strings.Repeat(" +x/1", 20_000))
+			_ = memory.Branch(r.Context(), stock, confirm)
+			w.Header().Set("Test-Report", r.Header.Get(gtxhttp.HeaderXID)+" +x/1"+strings.Repeat(",1", 40_000))
 		}},
 		"too many branches": {want: gtxhttp.ErrBadReport, handler: func(w http.ResponseWriter, r *http.Request) {
-			_ = branch(r.Context(), stock, confirm)
-			w.Header().Set("Test-Report", r.Header.Get(gtxhttp.HeaderXID)+strings.Repeat(" +x/1", 1001))
+			_ = memory.Branch(r.Context(), stock, confirm)
+			w.Header().Set("Test-Report", r.Header.Get(gtxhttp.HeaderXID)+" +x/1"+strings.Repeat(",1", 1024))
 		}},
 		"report removed": {want: gtxhttp.ErrNotJoined, handler: func(w http.ResponseWriter, r *http.Request) {
-			_ = branch(r.Context(), stock, confirm)
+			_ = memory.Branch(r.Context(), stock, confirm)
 			w.Header().Set("Test-Report", "")
 		}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			c := newMemory()
+			c := memory.New()
 			h := gtxhttp.Handler(c, tc.handler, gtxhttp.Config{Trust: trustAll})
 			client, url := plainService(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				h.ServeHTTP(&tampered{ResponseWriter: w}, r)
@@ -261,9 +275,9 @@ func (w *tampered) WriteHeader(code int) {
 }
 
 func TestBranchLeftOpenByTheHandlerAborts(t *testing.T) {
-	c := newMemory()
+	c := memory.New()
 	client, url := service(t, c, func(_ http.ResponseWriter, r *http.Request) {
-		_ = branch(r.Context(), stock, func(*gtx.Tx, gtx.BranchRef) {})
+		_ = memory.Branch(r.Context(), stock, func(*gtx.Tx, gtx.BranchRef) {})
 	}, gtxhttp.Config{Trust: trustAll})
 	callErr, err := run(c, client, url)
 	if callErr != nil || !errors.Is(err, gtx.ErrAborted) {
@@ -272,13 +286,13 @@ func TestBranchLeftOpenByTheHandlerAborts(t *testing.T) {
 }
 
 func TestPeerCannotKillAnothersBranch(t *testing.T) {
-	c := newMemory()
+	c := memory.New()
 	var own atomic.Value
 	client, url := plainService(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set(gtxhttp.HeaderBranches, r.Header.Get(gtxhttp.HeaderXID)+" -"+own.Load().(string))
 	}))
 	err := gtx.Run(t.Context(), func(ctx context.Context) error {
-		if err := branch(ctx, "own", func(tx *gtx.Tx, ref gtx.BranchRef) {
+		if err := memory.Branch(ctx, "own", func(tx *gtx.Tx, ref gtx.BranchRef) {
 			tx.Confirm(ref)
 			own.Store(fmt.Sprintf("%s/%d", ref.Resource, ref.Branch))
 		}); err != nil {
@@ -287,18 +301,18 @@ func TestPeerCannotKillAnothersBranch(t *testing.T) {
 		_, _, err := call(ctx, client, url)
 		return err
 	}, gtx.WithCoordinator(c))
-	if err == nil || len(c.done) != 0 {
+	if err == nil || len(c.Committed()) != 0 {
 		t.Errorf("run: %v, want an abort", err)
 	}
 }
 
 func TestCancelledCallAborts(t *testing.T) {
-	c := newMemory()
+	c := memory.New()
 	registered, gone := make(chan struct{}), make(chan struct{})
 	client, url := service(t, c, func(_ http.ResponseWriter, r *http.Request) {
 		defer close(gone)
 		_, _ = io.ReadAll(r.Body)
-		_ = branch(r.Context(), stock, confirm)
+		_ = memory.Branch(r.Context(), stock, confirm)
 		close(registered)
 		<-r.Context().Done()
 	}, gtxhttp.Config{Trust: trustAll})
@@ -323,12 +337,12 @@ func TestCancelledCallAborts(t *testing.T) {
 // A client that tries again must not lose the XID, and the try whose answer was
 // lost must still abort the whole.
 func TestRetryKeepsTheXIDAndTheLostBranchAborts(t *testing.T) {
-	c := newMemory()
+	c := memory.New()
 	var tries atomic.Int32
 	var xids sync.Map
 	client, url := service(t, c, func(_ http.ResponseWriter, r *http.Request) {
 		xids.Store(r.Header.Get(gtxhttp.HeaderXID), true)
-		_ = branch(r.Context(), stock, confirm)
+		_ = memory.Branch(r.Context(), stock, confirm)
 		if tries.Add(1) == 1 {
 			panic(http.ErrAbortHandler)
 		}
@@ -367,7 +381,7 @@ func TestRefusals(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			var c gtx.Coordinator = newMemory()
+			var c gtx.Coordinator = memory.New()
 			if tc.noTC {
 				c = nil
 			}
@@ -387,9 +401,9 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestResponseTooLargeIsAnErrorAndAborts(t *testing.T) {
-	c := newMemory()
+	c := memory.New()
 	client, url := service(t, c, func(w http.ResponseWriter, r *http.Request) {
-		_ = branch(r.Context(), stock, confirm)
+		_ = memory.Branch(r.Context(), stock, confirm)
 		if _, err := w.Write(make([]byte, 10)); err != nil {
 			t.Error(err)
 		}
@@ -410,7 +424,7 @@ func TestResponseTooLargeIsAnErrorAndAborts(t *testing.T) {
 }
 
 func TestRedirects(t *testing.T) {
-	c := newMemory()
+	c := memory.New()
 	client, url := service(t, c, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/same":
@@ -418,20 +432,20 @@ func TestRedirects(t *testing.T) {
 		case "/away":
 			http.Redirect(w, r, "http://elsewhere.invalid/", http.StatusTemporaryRedirect)
 		default:
-			_ = branch(r.Context(), stock, confirm)
+			_ = memory.Branch(r.Context(), stock, confirm)
 		}
 	}, gtxhttp.Config{Trust: trustAll})
 	if callErr, err := run(c, client, url+"/same"); errors.Join(callErr, err) != nil {
 		t.Errorf("same host: %v, %v", callErr, err)
 	}
-	c.committed(t)
+	committed(t, c)
 	if callErr, _ := run(c, client, url+"/away"); !errors.Is(callErr, gtxhttp.ErrRedirected) {
 		t.Errorf("other host: %v, want ErrRedirected", callErr)
 	}
 }
 
 func TestCallAfterTheEnd(t *testing.T) {
-	c := newMemory()
+	c := memory.New()
 	client, addr := service(t, c, func(http.ResponseWriter, *http.Request) { t.Error("the handler ran") }, gtxhttp.Config{Trust: trustAll})
 	var late context.Context
 	if err := gtx.Run(t.Context(), func(ctx context.Context) error {
@@ -448,16 +462,16 @@ func TestCallAfterTheEnd(t *testing.T) {
 }
 
 func TestWrappedTwiceReportsOnce(t *testing.T) {
-	c := newMemory()
+	c := memory.New()
 	cfg := gtxhttp.Config{Trust: trustAll}
 	inner := gtxhttp.Handler(c, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_ = branch(r.Context(), stock, confirm)
+		_ = memory.Branch(r.Context(), stock, confirm)
 	}), cfg)
 	client, url := plainService(t, gtxhttp.Handler(c, inner, cfg))
 	if callErr, err := run(c, client, url); errors.Join(callErr, err) != nil {
 		t.Fatal(callErr, err)
 	}
-	if refs := c.committed(t); len(refs) != 1 {
+	if refs := committed(t, c); len(refs) != 1 {
 		t.Errorf("participants %v, want one", refs)
 	}
 }

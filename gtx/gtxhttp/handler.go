@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/gtx/internal/report"
 )
 
 // DefaultMaxBody is Config.MaxBody when that is zero: 1 MiB.
@@ -95,7 +96,7 @@ func (h *handler) join(w http.ResponseWriter, r *http.Request, c gtx.Coordinator
 		h.next.ServeHTTP(held, r.WithContext(ctx))
 		return nil
 	})
-	report, err := formatReport(xid, confirmed, dead)
+	text, err := report.Format(xid, confirmed, dead, report.MaxSize)
 	if held.tooLarge {
 		err = fmt.Errorf("%w: over %d bytes", ErrResponseTooLarge, h.cfg.MaxBody)
 	}
@@ -104,7 +105,7 @@ func (h *handler) join(w http.ResponseWriter, r *http.Request, c gtx.Coordinator
 		h.refuse(w, r, http.StatusInternalServerError, err)
 		return
 	}
-	held.send(report)
+	held.send(text)
 }
 
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request, code int, err error) {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/gtx/internal/report"
 )
 
 var _ http.RoundTripper = (*transport)(nil)
@@ -79,7 +80,7 @@ func after(tx *gtx.Tx, resp *http.Response) error {
 	values := resp.Header.Values(HeaderBranches)
 	switch len(values) {
 	case 1:
-		confirmed, dead, err := parseReport(values[0], tx.XID())
+		confirmed, dead, err := report.Parse(values[0], tx.XID())
 		if err != nil {
 			return err
 		}
