@@ -6,6 +6,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
+	"slices"
+	"sync/atomic"
 
 	"github.com/globaltx/globaltx/proxy"
 	"github.com/globaltx/globaltx/undo"
@@ -20,17 +22,22 @@ var (
 type connector struct {
 	drv    driver.Driver
 	base   driver.Connector
+	own    driver.Connector // of phase two, nil where it is base
 	res    *proxy.Resource
 	phase2 *service
 	look   *sql.DB // nil where it is not needed
+	closed atomic.Bool
 }
 
 func newConnector(drv driver.Driver, b Base, s settings) *connector {
-	c := &connector{drv: drv, base: b.Connector}
+	c := &connector{base: b.Connector}
 	rc := b.Resolver
 	if rc == nil {
 		rc = b.Connector
+	} else if !sameValue(rc, b.Connector) {
+		c.own = rc
 	}
+	rc = unclosed{rc}
 	c.phase2 = newService(sql.OpenDB(rc), b.Dialect, b.Refuse, s)
 	c.drv = &counted{Driver: drv, phase2: c.phase2}
 	var look undo.Query
@@ -46,6 +53,7 @@ func newConnector(drv driver.Driver, b Base, s settings) *connector {
 		Present: c.phase2.present,
 		Look:    look,
 		Skip:    b.Skip,
+		Alone:   b.Alone,
 		// Where there are no global transactions there is nothing to guard against.
 		Guard:       s.guard && b.Refuse == nil,
 		Coordinator: c.phase2.coordinator,
@@ -54,6 +62,10 @@ func newConnector(drv driver.Driver, b Base, s settings) *connector {
 	})
 	return c
 }
+
+// unclosed hides that a connector can be closed: it is closed once, by Close, and
+// not by each sql.DB that uses it.
+type unclosed struct{ driver.Connector }
 
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	conn, err := c.base.Connect(ctx)
@@ -64,18 +76,27 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return proxy.Wrap(conn, c.res), nil
 }
 
+// Driver gives the driver that has made c, for sql.DB.Driver. Its Open and
+// OpenConnector give databases that take part in global transactions, too.
 func (c *connector) Driver() driver.Driver { return c.drv }
 
-// Close stops phase two. It may be called twice.
+// Close stops phase two, then closes what the base driver has given. The base
+// driver's error stays as it is where it is the only one. It may be called twice.
 func (c *connector) Close() error {
-	err := c.phase2.close()
+	all := []error{c.phase2.close()}
 	if c.look != nil {
-		err = errors.Join(err, c.look.Close())
+		all = append(all, c.look.Close())
 	}
-	if cl, ok := c.base.(io.Closer); ok {
-		if cerr := cl.Close(); err == nil {
-			err = cerr
+	if !c.closed.Swap(true) {
+		for _, base := range []driver.Connector{c.base, c.own} {
+			if cl, ok := base.(io.Closer); ok {
+				all = append(all, cl.Close())
+			}
 		}
 	}
-	return err
+	all = slices.DeleteFunc(all, func(err error) bool { return err == nil })
+	if len(all) == 1 {
+		return all[0]
+	}
+	return errors.Join(all...)
 }

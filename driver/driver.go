@@ -2,8 +2,9 @@
 // database/sql driver: its connections go through package proxy, and as long as
 // the sql.DB is open the database's share of phase two is served from here.
 //
-// Programs import driver/mysql, driver/postgres or driver/sqlite for their names;
-// this package is for drivers beyond those.
+// Programs import driver/mysql, driver/postgres, driver/pgx or driver/sqlite for their
+// names. This package is for base drivers beyond those (Wrap, WrapConnector), and for
+// reaching the base connection (Unwrap).
 package driver
 
 import (
@@ -27,8 +28,9 @@ type Base struct {
 	// Resolver opens the connections for phase two: the same database and user,
 	// affected rows counting matched rows. Nil: as Connector.
 	Resolver driver.Connector
-	// Skip: see proxy.Config.
-	Skip func(query string, args int) bool
+	// Skip and Alone: see proxy.Config.
+	Skip  func(query string, args int) bool
+	Alone proxy.Alone
 	// Refuse, if not nil, is why this DSN cannot take part in a global transaction
 	// (a database in memory, say). Outside one it works.
 	Refuse error
@@ -40,12 +42,23 @@ type Base struct {
 type Opener func(dsn string) (Base, error)
 
 // Register makes a driver known to sql.Open under name. Call it from init.
-func Register(name string, open Opener) { sql.Register(name, &wrapped{open: open}) }
+func Register(name string, open Opener) { sql.Register(name, New(open)) }
 
-// Wrap gives the driver that Register registers.
-func Wrap(open Opener) driver.Driver { return &wrapped{open: open} }
+// New gives the driver that Register registers, a driver.DriverContext. With it a
+// program changes what an Opener of driver/mysql and the others makes, for a hook
+// on each connection say:
+//
+//	d := driver.New(func(dsn string) (driver.Base, error) {
+//		b, err := mysql.Open(dsn)
+//		b.Connector = traced{b.Connector}
+//		return b, err
+//	})
+func New(open Opener) driver.Driver { return &wrapped{open: open} }
 
-type wrapped struct{ open Opener }
+type wrapped struct {
+	open Opener
+	cfg  Config
+}
 
 var _ driver.DriverContext = (*wrapped)(nil)
 
@@ -64,39 +77,41 @@ func (w *wrapped) OpenConnector(dsn string) (driver.Connector, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := parseSettings(base.Params)
+	s, err := w.cfg.settings()
 	if err != nil {
+		return nil, err
+	}
+	if err := s.parse(base.Params); err != nil {
 		return nil, err
 	}
 	return newConnector(w, base, s), nil
 }
 
-// settings are the gtx_ parameters of a DSN.
+// settings are those of Config, and over them the gtx_ parameters of the DSN.
 type settings struct {
-	lockWait     time.Duration // gtx_lock_wait, default 5s
-	scanInterval time.Duration // gtx_scan_interval, default 2s
-	guard        bool          // gtx_guard, default off
+	lockWait     time.Duration // gtx_lock_wait
+	scanInterval time.Duration // gtx_scan_interval
+	guard        bool          // gtx_guard
 	logger       *slog.Logger
 }
 
 var known = []string{"gtx_guard", "gtx_lock_wait", "gtx_scan_interval"}
 
-func parseSettings(params map[string]string) (settings, error) {
-	s := settings{lockWait: 5 * time.Second, scanInterval: 2 * time.Second, logger: slog.Default()}
+func (s *settings) parse(params map[string]string) error {
 	for name, text := range params {
 		if !slices.Contains(known, name) {
-			return s, fmt.Errorf("open database: unknown DSN parameter %q: known are %s", name, strings.Join(known, ", "))
+			return fmt.Errorf("open database: unknown DSN parameter %q: known are %s", name, strings.Join(known, ", "))
 		}
 		if name == "gtx_guard" {
 			if text != "on" && text != "off" {
-				return s, fmt.Errorf("open database: DSN parameter gtx_guard=%q: want on or off", text)
+				return fmt.Errorf("open database: DSN parameter gtx_guard=%q: want on or off", text)
 			}
 			s.guard = text == "on"
 			continue
 		}
 		d, err := time.ParseDuration(text)
 		if err != nil || d <= 0 {
-			return s, fmt.Errorf("open database: DSN parameter %s=%q: want a positive duration such as 500ms", name, text)
+			return fmt.Errorf("open database: DSN parameter %s=%q: want a positive duration such as 500ms", name, text)
 		}
 		switch name {
 		case "gtx_lock_wait":
@@ -105,5 +120,5 @@ func parseSettings(params map[string]string) (settings, error) {
 			s.scanInterval = d
 		}
 	}
-	return s, nil
+	return nil
 }

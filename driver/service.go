@@ -152,8 +152,11 @@ func (s *service) coordinator() gtx.Coordinator {
 }
 
 // same tells whether two are one coordinator. Values of a type that Go cannot
-// compare are taken for the same one: == would panic.
-func same(a, b gtx.Coordinator) bool {
+// compare are taken for the same one.
+func same(a, b gtx.Coordinator) bool { return sameValue(a, b) }
+
+// sameValue is == where that does not panic, else whether the types are the same.
+func sameValue(a, b any) bool {
 	if t := reflect.TypeOf(a); t != reflect.TypeOf(b) || t == nil || !t.Comparable() {
 		return t == reflect.TypeOf(b)
 	}

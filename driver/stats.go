@@ -8,7 +8,8 @@ import (
 	"github.com/globaltx/globaltx/undo"
 )
 
-// counted is the driver of one sql.DB, by which Stats finds its phase two.
+// counted is the driver of one sql.DB. It is one of its own, because it is the only
+// thing that a sql.DB shows, and Stats must find the phase two of this one.
 type counted struct {
 	driver.Driver
 	phase2 *service

@@ -14,7 +14,7 @@ import (
 )
 
 var dialects = map[string]undo.Dialect{
-	"gtx-sqlite": sqlite.Dialect{}, "gtx-mysql": mysql.Dialect{}, "gtx-postgres": pgsql.Dialect{},
+	"gtx-sqlite": sqlite.Dialect{}, "gtx-mysql": mysql.Dialect{}, "gtx-postgres": pgsql.Dialect{}, "gtx-pgx": pgsql.Dialect{},
 }
 
 // TestBank moves money between every pair of servers, 8 workers at once, a fifth

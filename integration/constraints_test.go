@@ -12,7 +12,7 @@ import (
 // deferred constraint that fails at COMMIT leaves nothing.
 func TestConstraintsOfPostgres(t *testing.T) {
 	for _, s := range servers() {
-		if s.driver != "gtx-postgres" {
+		if s.family() != "gtx-postgres" {
 			continue
 		}
 		t.Run(s.name, func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 // be that of the captured statements, or the local transaction does not commit.
 func TestHiddenWrites(t *testing.T) {
 	for _, s := range servers() {
-		if s.driver != "gtx-postgres" {
+		if s.family() != "gtx-postgres" {
 			continue
 		}
 		t.Run(s.name, func(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/globaltx/globaltx/driver"
 	"github.com/globaltx/globaltx/driver/mysql"
+	"github.com/globaltx/globaltx/driver/pgx"
 	"github.com/globaltx/globaltx/driver/postgres"
 	"github.com/globaltx/globaltx/driver/sqlite"
 	"github.com/globaltx/globaltx/gtx"
@@ -40,6 +41,7 @@ var openers = map[string]driver.Opener{
 	"gtx-sqlite":   sqlite.Open,
 	"gtx-mysql":    mysql.Open,
 	"gtx-postgres": postgres.Open,
+	"gtx-pgx":      pgx.Open,
 }
 
 // crasher kills the process at the n-th step: a step is everything that leaves
@@ -176,7 +178,7 @@ func crashChild(spec string) {
 	var banks [2]*sql.DB
 	for i := range banks {
 		opener, side := openers[part[2*i]], string(rune('A'+i))
-		connector, err := driver.Wrap(func(dsn string) (driver.Base, error) {
+		connector, err := driver.New(func(dsn string) (driver.Base, error) {
 			b, err := opener(dsn)
 			if err != nil {
 				return b, err

@@ -12,7 +12,7 @@ import (
 // it is the first of its local transaction.
 func TestTableChangesMeanwhile(t *testing.T) {
 	for _, s := range servers() {
-		if s.driver != "gtx-postgres" {
+		if s.family() != "gtx-postgres" {
 			continue
 		}
 		t.Run(s.name, func(t *testing.T) {

@@ -227,7 +227,7 @@ func TestGeneratedKeys(t *testing.T) {
 			"gtx-sqlite":   "id integer PRIMARY KEY",
 			"gtx-mysql":    "id bigint PRIMARY KEY AUTO_INCREMENT",
 			"gtx-postgres": "id bigserial PRIMARY KEY",
-		}[s.driver]
+		}[s.family()]
 		mustExec(t, db, "CREATE TABLE thing ("+id+", n bigint NOT NULL, s varchar(100))")
 		mustExec(t, db, "INSERT INTO thing (n) VALUES (1)")
 		before := table(t, db)
@@ -240,7 +240,7 @@ func TestGeneratedKeys(t *testing.T) {
 				if n, err := res.RowsAffected(); err != nil || n != 2 {
 					t.Errorf("RowsAffected = %d, %v, want 2", n, err)
 				}
-				if s.driver != "gtx-postgres" {
+				if s.family() != "gtx-postgres" {
 					if id, err := res.LastInsertId(); err != nil || id == 0 {
 						t.Errorf("LastInsertId = %d, %v", id, err)
 					}

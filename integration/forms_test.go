@@ -46,7 +46,7 @@ func formTables(t *testing.T, s server, db *sql.DB) {
 	for _, text := range []string{
 		"CREATE TABLE stock (id INT PRIMARY KEY, name VARCHAR(40) NOT NULL UNIQUE, n INT)",
 		"CREATE TABLE orders (id INT PRIMARY KEY, n INT NOT NULL)",
-		"CREATE TABLE counted (id " + auto[s.driver] + ", n INT NOT NULL DEFAULT 7)",
+		"CREATE TABLE counted (id " + auto[s.family()] + ", n INT NOT NULL DEFAULT 7)",
 		"INSERT INTO stock (id, name, n) VALUES (1, 'apple', 10), (2, 'pear', NULL), (3, 'o''plum', -3), (4, '', 4)",
 		"INSERT INTO orders (id, n) VALUES (1, 11), (2, 2), (7, 70)",
 	} {
@@ -205,7 +205,7 @@ func TestSavepoints(t *testing.T) {
 // the bare driver would, and what came before counts.
 func TestFailedStatement(t *testing.T) {
 	onEach(t, func(t *testing.T, s server) {
-		if s.driver == "gtx-postgres" {
+		if s.family() == "gtx-postgres" {
 			return // a failed statement ends the local transaction there: TestSavepoints
 		}
 		bus := embedded(t)

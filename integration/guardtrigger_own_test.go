@@ -96,7 +96,7 @@ func TestGuardTriggerMarker(t *testing.T) {
 					if _, err := tx.ExecContext(ctx, "UPDATE thing SET n = 21 WHERE id = 3"); err == nil {
 						return errors.New("a duplicate is no error")
 					}
-					if s.driver == "gtx-postgres" {
+					if s.family() == "gtx-postgres" {
 						return tx.Rollback() // nothing else is possible
 					}
 					return tx.Commit()
@@ -131,7 +131,7 @@ func TestGuardTriggerMarker(t *testing.T) {
 						refused(t, s, g.XID(), "plain write", err)
 						var marker sql.NullString
 						query := "SELECT @gtx_xid"
-						if s.driver == "gtx-postgres" {
+						if s.family() == "gtx-postgres" {
 							query = "SELECT NULLIF(current_setting('gtx.xid', true), '')"
 						}
 						if err := db.QueryRowContext(gtx.Detach(ctx), query).Scan(&marker); err != nil || marker.Valid {
@@ -252,7 +252,7 @@ func TestGuardTriggerKeys(t *testing.T) {
 			bus := embedded(t)
 			dsn := s.dsn(t)
 			db, plain, strange := open(t, s, dsn), outside(t, s, dsn), outside(t, s, dsn)
-			for i, key := range keys[s.driver] {
+			for i, key := range keys[s.family()] {
 				table := fmt.Sprintf("Key's %d", i)
 				quoted := `"` + table + `"`
 				if s.driver == "gtx-mysql" {
@@ -276,7 +276,7 @@ func TestGuardTriggerKeys(t *testing.T) {
 					}
 					defer c.Close()
 					mode := "SET sql_mode = 'ANSI_QUOTES,PIPES_AS_CONCAT,NO_BACKSLASH_ESCAPES', time_zone = '-08:00'"
-					if s.driver == "gtx-postgres" {
+					if s.family() == "gtx-postgres" {
 						mode = "SET datestyle = 'SQL, DMY'; SET timezone = 'Asia/Kolkata'; SET extra_float_digits = -5; SET search_path = pg_catalog, public"
 					}
 					if _, err := c.ExecContext(t.Context(), mode); err != nil {
@@ -389,7 +389,7 @@ func TestGuardTriggerFits(t *testing.T) {
 			write("thing", "")
 
 			drop := "ALTER TABLE thing DROP PRIMARY KEY, ADD PRIMARY KEY (k)"
-			if s.driver == "gtx-postgres" {
+			if s.family() == "gtx-postgres" {
 				drop = "ALTER TABLE thing DROP CONSTRAINT thing_pkey, ADD PRIMARY KEY (k)"
 			}
 			mustExec(t, db, drop)

@@ -57,7 +57,7 @@ func onGuard(t *testing.T, s server, db *sql.DB, table string, do func(context.C
 
 func tableID(t *testing.T, s server, db *sql.DB, table string) string {
 	t.Helper()
-	if s.driver == "gtx-postgres" {
+	if s.family() == "gtx-postgres" {
 		return `"public"."` + table + `"`
 	}
 	var schema string
@@ -226,7 +226,7 @@ func TestGuardTriggerAfterWait(t *testing.T) {
 								go write()
 							}
 							err = <-result
-							if s.driver == "gtx-postgres" && level != sql.LevelReadCommitted && err != nil && strings.Contains(err.Error(), "could not serialize") {
+							if s.family() == "gtx-postgres" && level != sql.LevelReadCommitted && err != nil && strings.Contains(err.Error(), "could not serialize") {
 								return errChanged
 							}
 							refused(t, s, g.XID(), what, err)
@@ -252,7 +252,7 @@ func TestGuardTriggerAfterWait(t *testing.T) {
 func blocked(t *testing.T, s server, db *sql.DB, what string, result chan error) {
 	t.Helper()
 	query := "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
-	if s.driver == "gtx-postgres" {
+	if s.family() == "gtx-postgres" {
 		query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)

@@ -56,7 +56,7 @@ func (h *hook) told(text string, err error) error {
 // hook each.
 func openHooked(t testing.TB, s server, dsn string, program, phase2 *hook) *sql.DB {
 	t.Helper()
-	connector, err := driver.Wrap(func(dsn string) (driver.Base, error) {
+	connector, err := driver.New(func(dsn string) (driver.Base, error) {
 		b, err := openers[s.driver](dsn)
 		if err != nil {
 			return b, err

@@ -3,7 +3,6 @@ package integration
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"testing"
 
@@ -51,6 +50,7 @@ func TestServerRollsBack(t *testing.T) {
 								return err
 							}
 							defer c.Close()
+							unseen := behindConn(t, c)
 							tx, err := c.BeginTx(ctx, nil)
 							if err != nil {
 								return err
@@ -62,11 +62,7 @@ func TestServerRollsBack(t *testing.T) {
 							if _, err := tx.ExecContext(ctx, text); err != nil {
 								return err
 							}
-							if err := c.Raw(func(dc any) error {
-								base := dc.(interface{ Unwrap() driver.Conn }).Unwrap()
-								_, err := base.(driver.ExecerContext).ExecContext(ctx, "ROLLBACK", nil)
-								return err
-							}); err != nil {
+							if err := unseen("ROLLBACK"); err != nil {
 								return err
 							}
 							return next(ctx, tx)

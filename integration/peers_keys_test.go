@@ -145,7 +145,7 @@ func TestPeers08KeysAreTheServers(t *testing.T) {
 // spelled gives a second DSN for the same database.
 func spelled(t *testing.T, s server, dsn string) string {
 	t.Helper()
-	switch s.driver {
+	switch s.family() {
 	case "gtx-mysql":
 		cfg, err := mysqldriver.ParseDSN(dsn)
 		if err != nil {
@@ -170,7 +170,7 @@ func spelled(t *testing.T, s server, dsn string) string {
 func password(t *testing.T, s server, dsn string) string {
 	t.Helper()
 	var pw string
-	switch s.driver {
+	switch s.family() {
 	case "gtx-mysql":
 		cfg, err := mysqldriver.ParseDSN(dsn)
 		if err != nil {

@@ -462,7 +462,7 @@ func TestPeers14MetadataFollowsDDL(t *testing.T) {
 			switch {
 			case !told():
 				wantTable(t, db, before)
-			case s.driver == "gtx-postgres":
+			case s.family() == "gtx-postgres":
 				t.Error("the statement did not see that its table had changed")
 			default:
 				if got := table(t, db)[0]; got != `1 11 "one" true` {

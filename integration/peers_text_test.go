@@ -35,7 +35,7 @@ func doubled(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + 
 func escaped(s string) string { return doubled(strings.ReplaceAll(s, `\`, `\\`)) }
 
 func dresses(s server) []dress {
-	switch s.driver {
+	switch s.family() {
 	case "gtx-mysql":
 		noBackslash := "sql_mode=" + url.QueryEscape("'NO_BACKSLASH_ESCAPES,STRICT_TRANS_TABLES'")
 		ansi := "sql_mode=" + url.QueryEscape("'ANSI_QUOTES,STRICT_TRANS_TABLES'")
@@ -266,7 +266,7 @@ func TestPeers05ImagesAreExact(t *testing.T) {
 				{"text", "NULL", "%s"},
 				{"text", "''", "%s"},
 			},
-		}[s.driver]
+		}[s.family()]
 		ddl, values, shows := "CREATE TABLE wide (id INT PRIMARY KEY", "INSERT INTO wide VALUES (1", make([]string, len(columns))
 		set := make([]string, len(columns))
 		for i, c := range columns {
@@ -340,7 +340,7 @@ func TestPeers07NamesAreTheServers(t *testing.T) {
 	onEach(t, func(t *testing.T, s server) {
 		bus := embedded(t)
 		db := open(t, s, s.dsn(t))
-		q, schema := `"`, map[string]string{"gtx-sqlite": "SELECT 'main'", "gtx-mysql": "SELECT DATABASE()", "gtx-postgres": "SELECT current_schema()"}[s.driver]
+		q, schema := `"`, map[string]string{"gtx-sqlite": "SELECT 'main'", "gtx-mysql": "SELECT DATABASE()", "gtx-postgres": "SELECT current_schema()"}[s.family()]
 		if s.driver == "gtx-mysql" {
 			q = "`"
 		}

@@ -7,6 +7,9 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
+	gtxdriver "github.com/globaltx/globaltx/driver"
 	"github.com/globaltx/globaltx/gtx"
 )
 
@@ -20,6 +23,7 @@ func TestPreparedCaptures(t *testing.T) {
 			dsn := s.dsn(t)
 			db, other := open(t, s, dsn), open(t, s, dsn)
 			db.SetMaxOpenConns(1)
+			unseen := behind(t, db)
 			mustExec(t, other, "CREATE TABLE thing (id bigint PRIMARY KEY, n bigint NOT NULL, s text)")
 			mustExec(t, other, "INSERT INTO thing VALUES (1, 0, 'a'), (2, 0, NULL)")
 
@@ -59,7 +63,11 @@ func TestPreparedCaptures(t *testing.T) {
 			}
 			kept := func() (n int) {
 				t.Helper()
-				if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'WITH%'").Scan(&n); err != nil {
+				var args []any
+				if s.driver == "gtx-pgx" { // whose cache would not know of DEALLOCATE
+					args = append(args, pgx.QueryExecModeExec)
+				}
+				if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'WITH%'", args...).Scan(&n); err != nil {
 					t.Fatal(err)
 				}
 				return n
@@ -118,30 +126,43 @@ func TestPreparedCaptures(t *testing.T) {
 			// Behind the driver's back.
 			add(false)
 			add(true)
-			raw(t, db, "DEALLOCATE ALL")
+			if err := unseen("DEALLOCATE ALL"); err != nil {
+				t.Fatal(err)
+			}
 			add(false)
 			add(true)
 			add(false)
-			if n := kept(); n != 0 {
-				t.Errorf("%d captured statements are prepared where none stay", n)
+			stay := map[string]int{"gtx-pgx": 1}[s.driver] // which looks after its own
+			if n := kept(); n != stay {
+				t.Errorf("%d captured statements are prepared, want %d where none stay", n, stay)
 			}
 		})
 	}
 }
 
-// raw runs text on the base connection.
-func raw(t *testing.T, db *sql.DB, text string) {
+// behind gives a way to run text on the base connection of the pool's only one, which
+// the driver does not notice when it is used later.
+func behind(t *testing.T, db *sql.DB) func(text string) error {
 	t.Helper()
 	c, err := db.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.Raw(func(dc any) error {
-		base := dc.(interface{ Unwrap() driver.Conn }).Unwrap()
-		_, err := base.(driver.ExecerContext).ExecContext(t.Context(), text, nil)
+	return behindConn(t, c)
+}
+
+func behindConn(t *testing.T, c *sql.Conn) func(text string) error {
+	t.Helper()
+	var base driver.Conn
+	if err := c.Raw(func(dc any) (err error) {
+		base, err = gtxdriver.Unwrap(dc)
 		return err
 	}); err != nil {
 		t.Fatal(err)
+	}
+	return func(text string) error {
+		_, err := base.(driver.ExecerContext).ExecContext(t.Context(), text, nil)
+		return err
 	}
 }

@@ -34,7 +34,7 @@ func TestWithoutCreate(t *testing.T) {
 			for _, ddl := range dialects[s.driver].Schema() {
 				mustExec(t, admin, ddl)
 			}
-			if s.driver == "gtx-postgres" {
+			if s.family() == "gtx-postgres" {
 				mustExec(t, admin, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO PUBLIC")
 			}
 			if err := gtx.Run(t.Context(), update, gtx.WithCoordinator(bus)); err != nil {

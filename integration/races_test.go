@@ -86,7 +86,7 @@ func TestRaces(t *testing.T) {
 							TB: t, shape: sh, table: fmt.Sprint("race", i), text: sh.captured[""], n: n, seed: uint64(1 + i), level: level,
 							bus: bus, db: db, outside: outside, operator: operator, dialect: dialects[s.driver],
 						}
-						if text, ok := sh.captured[strings.TrimPrefix(s.driver, "gtx-")]; ok {
+						if text, ok := sh.captured[strings.TrimPrefix(s.family(), "gtx-")]; ok {
 							c.text = text
 						}
 						if s.driver == "gtx-sqlite" {

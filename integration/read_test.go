@@ -62,7 +62,7 @@ var decidedReads = []reading{
 func (r reading) bind(s server) (string, []any) {
 	text, args := r.text, []any{}
 	if strings.Contains(text, "@") {
-		if s.driver == "gtx-postgres" {
+		if s.family() == "gtx-postgres" {
 			for n := 1; strings.Contains(text, "@"+strconv.Itoa(n)); n++ {
 				text = strings.ReplaceAll(text, "@"+strconv.Itoa(n), "$"+strconv.Itoa(n)+"::int")
 				args = append(args, n)
@@ -653,7 +653,7 @@ func TestReadTypes(t *testing.T) {
 		for i, dsn := range all {
 			db := open(t, s, dsn)
 			if i == 0 {
-				for _, text := range typed[s.driver] {
+				for _, text := range typed[s.family()] {
 					mustExec(t, db, text)
 				}
 			}
@@ -669,7 +669,7 @@ func TestReadTypes(t *testing.T) {
 			} else {
 				texts = append(texts, "SELECT typed.*, id + 0 AS plus FROM typed WHERE id = 1 FOR UPDATE")
 			}
-			if s.driver == "gtx-postgres" {
+			if s.family() == "gtx-postgres" {
 				texts[2] = "SELECT DISTINCT si, f, y, tz, u FROM typed WHERE id = 1"
 			}
 			withArg := "SELECT * FROM typed WHERE id >= " + s.holder(1) + " ORDER BY id"
@@ -833,7 +833,7 @@ func sumOf(ctx context.Context, db *sql.DB, text string, inTx bool, sum *int) er
 // where he has one (rule W5).
 func TestReadBounds(t *testing.T) {
 	onEach(t, func(t *testing.T, s server) {
-		if s.driver != "gtx-postgres" {
+		if s.family() != "gtx-postgres" {
 			return // the others always have one
 		}
 		bus := embedded(t)

@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"database/sql"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -23,14 +24,28 @@ type server struct {
 	dsn    func(t testing.TB) string // a fresh database
 }
 
+// servers are MySQL's, with SQLite, and PostgreSQL's: the older one behind lib/pq, the
+// newer one behind pgx, and the other way round too where GTX_TEST_DRIVERS is "all".
 func servers() []server {
-	return []server{
+	all := []server{
 		{"sqlite", "gtx-sqlite", sqliteDSN},
 		{"mysql", "gtx-mysql", testserver.MySQL},
 		{"mariadb", "gtx-mysql", testserver.MariaDB},
 		{"postgres15", "gtx-postgres", testserver.Postgres15},
-		{"postgres18", "gtx-postgres", testserver.Postgres18},
+		{"postgres18", "gtx-pgx", testserver.Postgres18},
 	}
+	if os.Getenv("GTX_TEST_DRIVERS") == "all" {
+		all = append(all, server{"postgres15", "gtx-pgx", testserver.Postgres15}, server{"postgres18", "gtx-postgres", testserver.Postgres18})
+	}
+	return all
+}
+
+// family is the driver, and gtx-postgres for gtx-pgx too: what tells SQL apart.
+func (s server) family() string {
+	if s.driver == "gtx-pgx" {
+		return "gtx-postgres"
+	}
+	return s.driver
 }
 
 func sqliteDSN(t testing.TB) string {
@@ -127,7 +142,7 @@ func mustExec(t testing.TB, db *sql.DB, text string, args ...any) {
 
 // holder gives the n-th placeholder of the server.
 func (s server) holder(n int) string {
-	if s.driver == "gtx-postgres" {
+	if s.family() == "gtx-postgres" {
 		return "$" + string(rune('0'+n))
 	}
 	return "?"

@@ -61,7 +61,7 @@ type typeBench struct {
 }
 
 // baseOf gives the base driver of a server.
-func baseOf(s server) string { return strings.TrimPrefix(s.driver, "gtx-") }
+func baseOf(s server) string { return strings.TrimPrefix(s.family(), "gtx-") }
 
 func newTypeBench(t *testing.T, s server) *typeBench {
 	t.Helper()
@@ -103,7 +103,7 @@ func newTypeBench(t *testing.T, s server) *typeBench {
 
 func withParams(dsn string, params map[string]string) string {
 	for name, value := range params {
-		dsn += separator(dsn) + name + "=" + url.QueryEscape(value)
+		dsn += separator(dsn) + name + "=" + strings.ReplaceAll(url.QueryEscape(value), "+", "%20") // as pgx and libpq read it
 	}
 	return dsn
 }

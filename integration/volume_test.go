@@ -14,9 +14,6 @@ import (
 	"time"
 
 	"github.com/globaltx/globaltx/driver"
-	"github.com/globaltx/globaltx/driver/mysql"
-	"github.com/globaltx/globaltx/driver/postgres"
-	"github.com/globaltx/globaltx/driver/sqlite"
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/gtx/coordinator"
 	"github.com/globaltx/globaltx/natsbus"
@@ -172,7 +169,7 @@ func TestVolumeWideRow(t *testing.T) {
 		bus, db := embedded(t), open(t, s, s.dsn(t))
 		kind, value, sum := "LONGBLOB", "REPEAT(x'61', %d)", "SHA2(b, 256)"
 		sizes := []int{full, 1}
-		switch s.driver {
+		switch s.family() {
 		case "gtx-postgres":
 			kind, value, sum = "BYTEA", "convert_to(repeat('a', %d), 'UTF8')", "encode(sha256(b), 'hex')"
 		case "gtx-sqlite":
@@ -270,7 +267,7 @@ func TestVolumeBranches(t *testing.T) {
 func others(t *testing.T, s server, db *sql.DB, n int) {
 	t.Helper()
 	columns := "INSERT INTO gtx_undo (tbl, keyh, xid, branch, seq, op, before_img, schema_fp) "
-	switch s.driver {
+	switch s.family() {
 	case "gtx-postgres":
 		mustExec(t, db, columns+"SELECT 'other', i::text, 'other-' || (i / 1000)::text, 1, i, 'U', repeat('x', 60), 'fp' FROM generate_series(1, "+fmt.Sprint(n)+") AS i")
 	case "gtx-sqlite":
@@ -348,7 +345,7 @@ func TestVolumeOthers(t *testing.T) {
 // resolverOf opens the database as an operator does.
 func resolverOf(t *testing.T, s server, dsn string, c gtx.Coordinator) (*undo.Resolver, func()) {
 	t.Helper()
-	base, err := map[string]driver.Opener{"gtx-mysql": mysql.Open, "gtx-postgres": postgres.Open, "gtx-sqlite": sqlite.Open}[s.driver](dsn)
+	base, err := openers[s.driver](dsn)
 	if err != nil {
 		t.Fatal(err)
 	}

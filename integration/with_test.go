@@ -12,7 +12,7 @@ import (
 // global transaction, also where the statement behind it only reads.
 func TestWritingWith(t *testing.T) {
 	for _, s := range servers() {
-		if s.driver != "gtx-postgres" {
+		if s.family() != "gtx-postgres" {
 			continue
 		}
 		t.Run(s.name, func(t *testing.T) {

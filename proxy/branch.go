@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -37,6 +38,8 @@ type branch struct {
 	guard bool // outside any global transaction, see guard.go
 	alone bool // for one statement of its own; known where guarded
 	wrote bool // guarded, and undo rows may be there
+	// described: the statement came through a prepared one.
+	described bool
 
 	ref      gtx.BranchRef
 	enlisted bool
@@ -139,7 +142,7 @@ var errReadOnly = &gtx.UnsupportedError{Code: "read-only", Reason: "the local tr
 
 // request makes a statement that writes ready for capture.
 func (b *branch) request(ctx context.Context, s *sqltext.Statement, args []driver.NamedValue, rows bool) (*Capture, error) {
-	r := &Capture{Stmt: s, Args: args, WantRows: rows}
+	r := &Capture{Stmt: s, Args: args, WantRows: rows, Described: b.described}
 	for i := range s.Targets {
 		t, err := b.c.target(ctx, s.Targets[i].Name)
 		if err != nil {
@@ -241,6 +244,27 @@ func (b *branch) captureOnce(ctx context.Context, r *Capture) (*Captured, error)
 func (b *branch) headed() {
 	b.header = true
 	b.startRegister()
+}
+
+// open gives the errors that BeginTx of the base driver would: what database/sql
+// hears there of a connection that is gone it answers with another connection.
+// BEGIN that can ride with the first statement (LazyBegin) is left to it.
+func (b *branch) open(ctx context.Context) error {
+	if !b.c.res.Dialect.LazyBegin() {
+		if err := b.begin(ctx); err != nil {
+			return b.undone(err)
+		}
+		return nil
+	}
+	switch sql.IsolationLevel(b.opts.Isolation) {
+	case sql.LevelDefault, sql.LevelReadUncommitted, sql.LevelReadCommitted, sql.LevelRepeatableRead, sql.LevelSerializable:
+		return nil
+	}
+	tx, err := b.c.beginBase(ctx, b.opts) // only the base driver knows what it says of the others
+	if err != nil {
+		return err
+	}
+	return tx.Rollback()
 }
 
 // begin begins the local transaction unless it is begun.

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/proxy/sqltext"
@@ -13,18 +14,13 @@ import (
 var (
 	_ driver.ConnBeginTx        = (*conn)(nil)
 	_ driver.ConnPrepareContext = (*conn)(nil)
-	_ driver.ExecerContext      = (*conn)(nil)
-	_ driver.QueryerContext     = (*conn)(nil)
-	_ driver.Pinger             = (*conn)(nil)
-	_ driver.SessionResetter    = (*conn)(nil)
-	_ driver.Validator          = (*conn)(nil)
-	_ driver.NamedValueChecker  = (*conn)(nil)
 )
 
-// conn is one connection. Like every driver.Conn it is used by one goroutine at
-// a time.
+// conn is one connection, as far as every base driver has it; offered adds what
+// this one has beyond. Like every driver.Conn it is used by one goroutine at a time.
 type conn struct {
 	base driver.Conn
+	at   baseConn
 	res  *Resource
 	// tx is the open local transaction of a global one.
 	tx *branch
@@ -33,7 +29,7 @@ type conn struct {
 	// plainDecided and plainIsolation are what its BeginTx asked for.
 	plainDecided   bool
 	plainIsolation driver.IsolationLevel
-	// bad: the connection must not go back to the pool.
+	// bad: the connection must not be used again.
 	bad bool
 
 	// apart: what the tables do may differ on this connection from others (foreign
@@ -53,68 +49,35 @@ type conn struct {
 	names     map[sqltext.Name]string
 	// statements are kept by the dialect.
 	statements Statements
+
+	stmts slab[stmt]
+	txs   slab[plainTx]
 }
 
-// Wrap puts res before a base connection.
+// Wrap puts res before a base connection. What it returns offers the optional
+// interfaces of database/sql/driver that base does, no others, but for those that
+// bring a context: what decides is in it.
 func Wrap(base driver.Conn, res *Resource) driver.Conn {
-	return &conn{base: base, res: res, names: map[sqltext.Name]string{}}
+	return offered(&conn{base: base, at: interfacesOf(base), res: res, names: map[sqltext.Name]string{}})
 }
-
-// Unwrap gives the base connection, for sql.Conn.Raw.
-func (c *conn) Unwrap() driver.Conn { return c.base }
 
 func (c *conn) Close() error { return c.base.Close() }
-
-func (c *conn) Ping(ctx context.Context) error {
-	if p, ok := c.base.(driver.Pinger); ok {
-		return p.Ping(ctx)
-	}
-	return nil
-}
-
-func (c *conn) ResetSession(ctx context.Context) error {
-	if c.bad {
-		return driver.ErrBadConn
-	}
-	if r, ok := c.base.(driver.SessionResetter); ok {
-		return r.ResetSession(ctx)
-	}
-	return nil
-}
-
-func (c *conn) IsValid() bool {
-	if c.bad {
-		return false
-	}
-	if v, ok := c.base.(driver.Validator); ok {
-		return v.IsValid()
-	}
-	return true
-}
-
-func (c *conn) CheckNamedValue(nv *driver.NamedValue) error {
-	if ch, ok := c.base.(driver.NamedValueChecker); ok {
-		return ch.CheckNamedValue(nv)
-	}
-	return driver.ErrSkip
-}
 
 func (c *conn) Prepare(query string) (driver.Stmt, error) {
 	return c.PrepareContext(context.Background(), query)
 }
 
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	var base driver.Stmt
-	var err error
-	if p, ok := c.base.(driver.ConnPrepareContext); ok {
-		base, err = p.PrepareContext(ctx, query)
-	} else {
-		base, err = c.base.Prepare(query)
+	if c.lost() {
+		return nil, driver.ErrBadConn
 	}
+	base, err := c.at.prepare(ctx, c.base, query)
 	if err != nil {
 		return nil, err
 	}
-	return &stmt{base: base, c: c, text: query}, nil
+	s := c.stmts.take()
+	s.base, s.c, s.text = base, c, query
+	return offeredStmt(s), nil
 }
 
 func (c *conn) Begin() (driver.Tx, error) {
@@ -122,9 +85,22 @@ func (c *conn) Begin() (driver.Tx, error) {
 }
 
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
-	if g, ok := gtx.FromContext(ctx); ok {
+	if c.lost() {
+		return nil, driver.ErrBadConn
+	}
+	g, global := gtx.FromContext(ctx)
+	if c.tx != nil || global && c.plain {
+		// A local transaction is still open: database/sql begins on a sql.Conn while it
+		// is about to roll one back whose context was cancelled. That ROLLBACK would
+		// undo the new one's work, and a BEGIN of MySQL would commit the old one's.
+		return nil, driver.ErrBadConn
+	}
+	if global {
 		b, err := c.newBranch(ctx, g, opts)
 		if err != nil {
+			return nil, err
+		}
+		if err := b.open(ctx); err != nil {
 			return nil, err
 		}
 		c.tx = b
@@ -138,18 +114,13 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		return nil, err
 	}
 	c.plain, c.plainDecided, c.plainIsolation = true, gtx.IsReadCommitted(ctx), opts.Isolation
-	return &plainTx{base: base, c: c}, nil
+	t := c.txs.take()
+	t.base, t.c = base, c
+	return t, nil
 }
 
 func (c *conn) beginBase(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
-	if b, ok := c.base.(driver.ConnBeginTx); ok {
-		return b.BeginTx(ctx, opts)
-	}
-	if opts != (driver.TxOptions{}) {
-		return nil, fmt.Errorf("begin local transaction: %T takes no options", c.base)
-	}
-	//nolint:staticcheck // the only way into a base driver without BeginTx
-	return c.base.Begin()
+	return c.at.begin(ctx, c.base, opts)
 }
 
 // plainTx is a local transaction outside any global one.
@@ -173,7 +144,29 @@ func (t *plainTx) end() {
 	t.c.txEnded()
 }
 
-func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+// lost tells that the connection was given up. Its base driver may see nothing
+// wrong with it, but a local transaction may still be open on it. Nothing is sent
+// then, and database/sql takes another connection.
+func (c *conn) lost() bool { return c.bad && c.tx == nil }
+
+// outside tells that a statement with ctx goes to the base driver unread.
+func (c *conn) outside(ctx context.Context) bool {
+	if c.tx != nil || c.res.Guard || c.plain && c.plainDecided {
+		return false
+	}
+	if _, ok := gtx.FromContext(ctx); ok {
+		return false
+	}
+	return !gtx.IsReadCommitted(ctx)
+}
+
+func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	switch {
+	case c.lost():
+		return nil, driver.ErrBadConn
+	case c.outside(ctx):
+		return c.execBase(ctx, query, args)
+	}
 	b, auto, err := c.branchFor(ctx)
 	if err != nil {
 		return nil, err
@@ -197,7 +190,13 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	return result{captured}, nil
 }
 
-func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+func (c *conn) queryRows(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	switch {
+	case c.lost():
+		return nil, driver.ErrBadConn
+	case c.outside(ctx):
+		return c.queryBase(ctx, query, args)
+	}
 	b, auto, err := c.branchFor(ctx)
 	if err != nil {
 		return nil, err
@@ -222,21 +221,25 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 }
 
 func (c *conn) execBase(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	e, ok := c.base.(driver.ExecerContext)
-	if !ok || c.res.Skip != nil && c.res.Skip(query, len(args)) {
+	if c.res.Skip != nil && c.res.Skip(query, len(args)) {
 		return nil, driver.ErrSkip
 	}
+	if c.res.Alone != nil && strings.IndexByte(query, ';') >= 0 {
+		return c.execAlone(ctx, query, args)
+	}
 	c.ran(query)
-	return e.ExecContext(ctx, query, args)
+	return c.at.execute(ctx, query, args)
 }
 
 func (c *conn) queryBase(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	q, ok := c.base.(driver.QueryerContext)
-	if !ok || c.res.Skip != nil && c.res.Skip(query, len(args)) {
+	if c.res.Skip != nil && c.res.Skip(query, len(args)) {
 		return nil, driver.ErrSkip
 	}
+	if c.res.Alone != nil && strings.IndexByte(query, ';') >= 0 {
+		return c.queryAlone(ctx, query, args)
+	}
 	c.ran(query)
-	return q.QueryContext(ctx, query, args)
+	return c.at.rows(ctx, query, args)
 }
 
 // branchFor finds the branch that a statement belongs to: the open local

@@ -47,6 +47,18 @@ type Dialect interface {
 	Capture(ctx context.Context, c driver.Conn, r *Capture) (*Captured, error)
 }
 
+// Passing is a Dialect whose base driver may prepare what it is given and keep it.
+type Passing interface {
+	// Passing gives the arguments with which a text runs once and nothing of it is
+	// kept. users tells that arguments or rows are the user's: they must be coded as
+	// those of a text that is kept.
+	Passing(args []driver.NamedValue, users bool) []driver.NamedValue
+
+	// QueriesOne tells that the base driver's Query takes one statement, or shows the
+	// first result of several only.
+	QueriesOne() bool
+}
+
 // Capture is one statement to run with its capture.
 type Capture struct {
 	XID    gtx.XID
@@ -69,6 +81,9 @@ type Capture struct {
 	Args    []driver.NamedValue
 	// WantRows: called through Query. Without RETURNING the rows are empty.
 	WantRows bool
+	// Described tells that the user has prepared the statement: the base driver has
+	// coded its arguments by the types that the server gave.
+	Described bool
 	// Statements are those that the dialect keeps prepared on the connection; nil
 	// where it should keep none.
 	Statements *Statements

@@ -236,7 +236,11 @@ func uncommented(text string) string {
 				return ""
 			}
 		case strings.HasPrefix(text, "--"), strings.HasPrefix(text, "#"):
-			_, text, _ = strings.Cut(text, "\n")
+			var comment string
+			comment, text, _ = strings.Cut(text, "\n")
+			if strings.Contains(strings.TrimSuffix(comment, "\r"), "\r") { // ends it on PostgreSQL, not elsewhere
+				return ""
+			}
 		default:
 			return text
 		}

@@ -37,6 +37,7 @@ type plan struct {
 	noWait  bool
 	skip    bool
 	bounds  bool
+	once    bool // the text has keys or an XID in it and will not come again
 }
 
 // extra is a column behind those of the caller.
@@ -106,12 +107,14 @@ func (r *reader) plan(ctx context.Context) (*plan, error) {
 		if conditions, err = r.leaveOut(ctx, sources); err != nil {
 			return nil, err
 		}
+		p.once = len(conditions) > 0
 	}
 	if bound := r.c.res.Dialect.BoundWait(); p.locking && bound != "" && r.b != nil && !r.b.header && !r.b.bounded {
 		conditions, p.bounds = append(conditions, bound), true
 	}
 	e.condition(read, conditions)
 	p.text, p.args = e.result()
+	p.once = p.once || !p.locking && !r.own.IsZero()
 	return p, nil
 }
 

@@ -23,12 +23,20 @@ func (c *conn) query(ctx context.Context, text string, args ...any) ([][]string,
 	if !ok {
 		return nil, fmt.Errorf("query catalogue: %T cannot query without preparing", c.base)
 	}
-	rows, err := q.QueryContext(ctx, text, named)
+	rows, err := q.QueryContext(ctx, text, c.passing(named, false))
 	if err != nil {
 		return nil, fmt.Errorf("query catalogue: %w", err)
 	}
 	out, err := readText(rows)
 	return out, errors.Join(err, rows.Close())
+}
+
+// passing gives the arguments for a text that does not come again (Passing).
+func (c *conn) passing(args []driver.NamedValue, users bool) []driver.NamedValue {
+	if p, ok := c.res.Dialect.(Passing); ok {
+		return p.Passing(args, users)
+	}
+	return args
 }
 
 func readText(rows driver.Rows) ([][]string, error) {

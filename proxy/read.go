@@ -287,7 +287,11 @@ func (r *reader) failed(p *plan, err error) error {
 
 // read runs the SELECT of p and finds out whether all its rows are decided.
 func (r *reader) read(ctx context.Context, p *plan) (*rowSet, error) {
-	rows, err := r.c.rows(ctx, p.text, p.args, r.stmt)
+	args := p.args
+	if p.once && !r.stmt {
+		args = r.c.passing(args, true)
+	}
+	rows, err := r.c.rows(ctx, p.text, args, r.stmt)
 	if err != nil {
 		return nil, r.classify(p, err)
 	}

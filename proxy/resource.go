@@ -40,6 +40,9 @@ type Config struct {
 	// Skip, if not nil, tells that the base driver as the user configured it would
 	// answer driver.ErrSkip to Exec or Query, so that database/sql prepares.
 	Skip func(query string, args int) bool
+	// Alone, if not nil, stands before Exec and Query of a text with a semicolon:
+	// the program's connections take one statement in a text.
+	Alone Alone
 	// Guard makes statements outside global transactions respect their locks.
 	Guard bool
 	// Coordinator is asked for the end of a transaction that holds a row which a

@@ -250,13 +250,16 @@ func (b *branch) parts(ctx context.Context, s *sqltext.Statement, args []driver.
 	if b.opts.ReadOnly {
 		return nil, errReadOnly
 	}
+	if p, ok := c.res.Dialect.(Passing); ok && rows && p.QueriesOne() {
+		return nil, refuseSeveral("Query of the base driver takes one")
+	}
 	return parts, nil
 }
 
 // severalAllowed refuses what the server would refuse for the bare driver.
 func (c *conn) severalAllowed(s *sqltext.Statement, args []driver.NamedValue) error {
 	switch {
-	case c.res.Skip != nil && c.res.Skip(s.Text, 0):
+	case c.res.Alone != nil:
 		return &gtx.UnsupportedError{
 			Code: "several-statements", Reason: "the text holds several statements, which the DSN does not allow",
 			Hint: "send them one by one, or add multiStatements=true to the DSN",

@@ -46,34 +46,36 @@ func TestOwnArguments(t *testing.T) {
 // TestSeveralAllowed: what the bare driver could not send is refused.
 func TestSeveralAllowed(t *testing.T) {
 	const two, marked = "DELETE FROM t; DELETE FROM s", "DELETE FROM t WHERE id = ?; DELETE FROM s"
-	skip := func(multi, interpolate bool) func(string, int) bool {
-		return func(_ string, args int) bool { return args > 0 && !interpolate || !multi }
-	}
+	prepares := func(_ string, args int) bool { return args > 0 }
 	for _, c := range []struct {
 		name    string
 		text    string
 		dialect sqltext.Dialect
 		skip    func(string, int) bool
+		alone   Alone
 		args    []driver.NamedValue
 		ok      bool
 	}{
-		{"no multiStatements", two, sqltext.MySQL, skip(false, true), nil, false},
-		{"multiStatements", two, sqltext.MySQL, skip(true, false), nil, true},
-		{"no interpolateParams", marked, sqltext.MySQL, skip(true, false), values(1), false},
-		{"interpolateParams", marked, sqltext.MySQL, skip(true, true), values(1), true},
-		{"argument missing", marked, sqltext.MariaDB, skip(true, true), nil, false},
-		{"argument too many", two, sqltext.MariaDB, skip(true, true), values(1), false},
-		{"postgres", two, sqltext.Postgres, nil, nil, true},
-		{"postgres with arguments", "DELETE FROM t WHERE id = $1; DELETE FROM s", sqltext.Postgres, nil, values(1), false},
-		{"sqlite with arguments for each", marked, sqltext.SQLite, nil, values(1, 2), true},
+		{"no multiStatements", two, sqltext.MySQL, nil, one{}, nil, false},
+		{"multiStatements", two, sqltext.MySQL, prepares, nil, nil, true},
+		{"no interpolateParams", marked, sqltext.MySQL, prepares, nil, values(1), false},
+		{"interpolateParams", marked, sqltext.MySQL, nil, nil, values(1), true},
+		{"argument missing", marked, sqltext.MariaDB, nil, nil, nil, false},
+		{"argument too many", two, sqltext.MariaDB, nil, nil, values(1), false},
+		{"postgres", two, sqltext.Postgres, nil, nil, nil, true},
+		{"postgres with arguments", "DELETE FROM t WHERE id = $1; DELETE FROM s", sqltext.Postgres, nil, nil, values(1), false},
+		{"sqlite with arguments for each", marked, sqltext.SQLite, nil, nil, values(1, 2), true},
 	} {
-		err := (&conn{res: &Resource{Config: Config{Skip: c.skip}}}).severalAllowed(parse(t, c.text, c.dialect), c.args)
+		err := (&conn{res: &Resource{Config: Config{Skip: c.skip, Alone: c.alone}}}).severalAllowed(parse(t, c.text, c.dialect), c.args)
 		var u *gtx.UnsupportedError
 		if c.ok && err != nil || !c.ok && (!errors.As(err, &u) || u.Code != "several-statements") {
 			t.Errorf("%s: got %v", c.name, err)
 		}
 	}
 }
+
+// one stands for connections that take one statement in a text.
+type one struct{ Alone }
 
 func TestEndsHere(t *testing.T) {
 	for rest, want := range map[string]bool{"": true, ";": true, " ;": true, " ": true, "; ": false, ";\n": false, ";;": true} {

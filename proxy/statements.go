@@ -39,8 +39,11 @@ func (s *Statements) Get(key any) (stmt driver.Stmt, extra any, seen bool) {
 	return nil, nil, false
 }
 
-// Put keeps a prepared statement, and with it what belongs to it. It may close
-// the one that was used the longest ago.
+// Stopped tells that nothing is kept any more, see Stop.
+func (s *Statements) Stopped() bool { return s.off }
+
+// Put keeps a prepared statement, or nil where the base driver keeps it, and what
+// belongs to it. It may close the one that was used the longest ago.
 func (s *Statements) Put(key any, stmt driver.Stmt, extra any) {
 	if e, ok := s.byKey[key]; ok {
 		s.drop(e)

@@ -37,12 +37,15 @@ func TestStatements(t *testing.T) {
 		t.Errorf("%v, %d kept, %d keys", stmt, s.order.Len(), len(s.byKey))
 	}
 	s.Clear()
+	if s.Stopped() {
+		t.Error("stopped by Clear")
+	}
 	if want := 2 + 2*maxStatements; closed != want || s.order.Len() != 0 || len(s.byKey) != 0 {
 		t.Errorf("cleared: %d closed, want %d", closed, want)
 	}
 	s.Stop()
 	s.Get(1)
-	if _, _, seen := s.Get(1); seen {
-		t.Error("stopped, and seen")
+	if _, _, seen := s.Get(1); seen || !s.Stopped() {
+		t.Errorf("stopped: seen %v, told %v", seen, s.Stopped())
 	}
 }

@@ -3,51 +3,92 @@ package proxy
 import (
 	"context"
 	"database/sql/driver"
-	"fmt"
+	"errors"
 )
 
 var (
-	_ driver.StmtExecContext   = (*stmt)(nil)
-	_ driver.StmtQueryContext  = (*stmt)(nil)
-	_ driver.NamedValueChecker = (*stmt)(nil)
-	_ driver.ColumnConverter   = (*stmt)(nil)
+	_ driver.StmtExecContext  = (*stmt)(nil)
+	_ driver.StmtQueryContext = (*stmt)(nil)
 )
 
-// stmt is a prepared statement. Where it must be captured its text runs anew;
-// the prepared one is left alone.
+// stmt is a prepared statement; offeredStmt adds what its base statement has
+// beyond. Where it must be captured its text runs anew; the prepared one is left
+// alone.
 type stmt struct {
-	base driver.Stmt
-	c    *conn
-	text string
+	base   driver.Stmt
+	c      *conn
+	text   string
+	effect effect // of text
+	closed bool
 }
 
-func (s *stmt) Close() error  { return s.base.Close() }
+// Close is the base statement's, also the second time.
+func (s *stmt) Close() error {
+	s.closed, s.text = true, "" // others of its slab may live on
+	return s.base.Close()
+}
+
 func (s *stmt) NumInput() int { return s.base.NumInput() }
 
-func (s *stmt) CheckNamedValue(nv *driver.NamedValue) error {
-	if ch, ok := s.base.(driver.NamedValueChecker); ok {
-		return ch.CheckNamedValue(nv)
+func (s *stmt) check(nv *driver.NamedValue) error {
+	return s.base.(driver.NamedValueChecker).CheckNamedValue(nv) //nolint:errcheck // offered where it is one
+}
+
+func (s *stmt) converter(i int) driver.ValueConverter {
+	return s.base.(driver.ColumnConverter).ColumnConverter(i) //nolint:staticcheck,errcheck // offered where it is one
+}
+
+// Exec is for callers that are not database/sql, which brings a context.
+func (s *stmt) Exec(values []driver.Value) (driver.Result, error) {
+	if s.plainly(context.Background()) {
+		s.ran()
+		return s.base.Exec(values) //nolint:staticcheck // as it was called
 	}
-	return s.c.CheckNamedValue(nv)
+	return s.ExecContext(context.Background(), numbered(values))
 }
 
-func (s *stmt) ColumnConverter(i int) driver.ValueConverter {
-	if cc, ok := s.base.(driver.ColumnConverter); ok {
-		return cc.ColumnConverter(i)
+// Query is as Exec.
+func (s *stmt) Query(values []driver.Value) (driver.Rows, error) {
+	if s.plainly(context.Background()) {
+		s.ran()
+		return s.base.Query(values) //nolint:staticcheck // as it was called
 	}
-	return driver.DefaultParameterConverter
+	return s.QueryContext(context.Background(), numbered(values))
 }
 
-// Exec and Query without a context are never called by database/sql here.
-func (s *stmt) Exec([]driver.Value) (driver.Result, error) {
-	return nil, fmt.Errorf("exec statement: use ExecContext")
+// ran is that of the connection; the text is looked at once.
+func (s *stmt) ran() {
+	if s.effect == unknown {
+		s.effect = effectOf(s.text)
+	}
+	s.c.affected(s.effect, s.text)
 }
 
-func (s *stmt) Query([]driver.Value) (driver.Rows, error) {
-	return nil, fmt.Errorf("query statement: use QueryContext")
+// plainly tells that the base statement runs unread.
+func (s *stmt) plainly(ctx context.Context) bool {
+	return !s.c.lost() && s.c.outside(ctx)
 }
+
+// usable is nil for a statement that can be looked at.
+func (s *stmt) usable() error {
+	switch {
+	case s.c.lost():
+		return driver.ErrBadConn
+	case s.closed:
+		return errClosed
+	}
+	return nil
+}
+
+var errClosed = errors.New("run statement: it is closed")
 
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	if s.plainly(ctx) {
+		return s.execBase(ctx, args)
+	}
+	if err := s.usable(); err != nil {
+		return nil, err
+	}
 	b, auto, err := s.c.branchFor(ctx)
 	if err != nil {
 		return nil, err
@@ -58,7 +99,9 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 		return result{out}, nil
 	}
 	if b != nil {
+		b.described = true
 		read, captured, err := b.do(ctx, s.text, args, false, auto)
+		b.described = false
 		if err != nil {
 			return nil, err
 		}
@@ -66,20 +109,17 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 			return result{captured}, nil
 		}
 	}
-	s.c.ran(s.text)
-	if e, ok := s.base.(driver.StmtExecContext); ok {
-		res, err := e.ExecContext(ctx, args)
-		return res, b.readFailed(err, auto)
-	}
-	values, err := positional(args)
-	if err != nil {
-		return nil, err
-	}
-	//nolint:staticcheck // the only way into a base statement without ExecContext
-	return s.base.Exec(values)
+	res, err := s.execBase(ctx, args)
+	return res, b.readFailed(err, auto)
 }
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	if s.plainly(ctx) {
+		return s.queryBase(ctx, args)
+	}
+	if err := s.usable(); err != nil {
+		return nil, err
+	}
 	b, auto, err := s.c.branchFor(ctx)
 	if err != nil {
 		return nil, err
@@ -90,7 +130,9 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 		return out.Rows, nil
 	}
 	if b != nil {
+		b.described = true
 		read, captured, err := b.do(ctx, s.text, args, true, auto)
+		b.described = false
 		if err != nil {
 			return nil, err
 		}
@@ -98,26 +140,33 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 			return captured.Rows, nil
 		}
 	}
-	s.c.ran(s.text)
-	if q, ok := s.base.(driver.StmtQueryContext); ok {
-		rows, err := q.QueryContext(ctx, args)
-		return rows, b.readFailed(err, auto)
+	rows, err := s.queryBase(ctx, args)
+	return rows, b.readFailed(err, auto)
+}
+
+// execBase calls a base statement as database/sql would.
+func (s *stmt) execBase(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	s.ran()
+	if e, ok := s.base.(driver.StmtExecContext); ok {
+		return e.ExecContext(ctx, args)
 	}
-	values, err := positional(args)
+	values, err := positional(ctx, args)
+	if err != nil {
+		return nil, err
+	}
+	//nolint:staticcheck // the only way into a base statement without ExecContext
+	return s.base.Exec(values)
+}
+
+func (s *stmt) queryBase(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	s.ran()
+	if q, ok := s.base.(driver.StmtQueryContext); ok {
+		return q.QueryContext(ctx, args)
+	}
+	values, err := positional(ctx, args)
 	if err != nil {
 		return nil, err
 	}
 	//nolint:staticcheck // the only way into a base statement without QueryContext
 	return s.base.Query(values)
-}
-
-func positional(args []driver.NamedValue) ([]driver.Value, error) {
-	values := make([]driver.Value, len(args))
-	for i, a := range args {
-		if a.Name != "" {
-			return nil, fmt.Errorf("bind argument %q: the base driver takes no named arguments", a.Name)
-		}
-		values[i] = a.Value
-	}
-	return values, nil
 }

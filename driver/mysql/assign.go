@@ -12,24 +12,24 @@ type assignment struct {
 	expr   sqltext.Span
 }
 
-// assignments cuts the SET of an UPDATE into its parts. It gives nil where that is
-// not sure: with comments, and backslashes in strings, which the session's mode
-// gives a meaning.
-func assignments(s *sqltext.Statement) []assignment {
+// assignments cuts the assignments of a statement, which stand in set and go to
+// columns, into their parts. It gives nil where that is not sure: with comments, and
+// backslashes in strings, which the session's mode gives a meaning.
+func assignments(s *sqltext.Statement, set sqltext.Span, columns []sqltext.Column) []assignment {
 	var all []assignment
-	part, equals, depth := s.Set.Start, -1, 0
+	part, equals, depth := set.Start, -1, 0
 	end := func(at int) bool {
-		if equals < 0 || len(all) == len(s.SetColumns) {
+		if equals < 0 || len(all) == len(columns) {
 			return false
 		}
-		all = append(all, assignment{s.SetColumns[len(all)], sqltext.Span{Start: equals + 1, End: at}})
+		all = append(all, assignment{columns[len(all)], sqltext.Span{Start: equals + 1, End: at}})
 		part, equals = at+1, -1
 		return strings.TrimSpace(s.Slice(all[len(all)-1].expr)) != ""
 	}
-	for i := part; i < s.Set.End; i++ {
+	for i := part; i < set.End; i++ {
 		switch c := s.Text[i]; c {
 		case '\'', '"', '`':
-			n := strings.IndexByte(s.Text[i+1:s.Set.End], c)
+			n := strings.IndexByte(s.Text[i+1:set.End], c)
 			if n < 0 || c != '`' && strings.Contains(s.Text[i+1:i+1+n], `\`) {
 				return nil
 			}
@@ -37,7 +37,7 @@ func assignments(s *sqltext.Statement) []assignment {
 		case '#':
 			return nil
 		case '-', '/':
-			if i+1 < s.Set.End && (s.Text[i+1] == '-' || s.Text[i+1] == '*') {
+			if i+1 < set.End && (s.Text[i+1] == '-' || s.Text[i+1] == '*') {
 				return nil
 			}
 		case '(':
@@ -54,7 +54,7 @@ func assignments(s *sqltext.Statement) []assignment {
 			}
 		}
 	}
-	if !end(s.Set.End) || len(all) != len(s.SetColumns) {
+	if !end(set.End) || len(all) != len(columns) {
 		return nil
 	}
 	return all

@@ -27,7 +27,7 @@ func TestAssignments(t *testing.T) {
 			continue
 		}
 		var got []string
-		for _, a := range assignments(s) {
+		for _, a := range assignments(s, s.Set, s.SetColumns) {
 			got = append(got, strings.TrimSpace(s.Slice(a.expr)))
 		}
 		if !slices.Equal(got, want) {

@@ -117,7 +117,7 @@ func refuse(r *proxy.Capture) error {
 		return unsupported("alias", "the alias "+s.Target().Alias+" begins with gtx_, which is reserved", "choose another alias")
 	}
 	for _, u := range s.Upserts {
-		if c := assignedKey(u.SetColumns, r.Table); c != nil {
+		if c := assignedKey(u.SetColumns, r.Table); c != nil && !keepsKey(r, u) {
 			return unsupported("key-update", "the statement assigns the primary key column "+c.Name, "delete the row and insert it again")
 		}
 	}

@@ -130,6 +130,7 @@ func TestRefused(t *testing.T) {
 		}{
 			{"key-update", "UPDATE a SET v = 1, ID = v WHERE id = 1", nil},
 			{"volatile", "UPDATE a SET v = 1 WHERE RAND() < 2", nil},
+			{"volatile", "UPDATE a SET v = 1 WHERE SLEEP(0) = 0", nil},
 			{"volatile", "DELETE FROM a WHERE v = SLEEP(0)", nil},
 			{"volatile", "UPDATE a SET v = stored(1)", nil},
 			{"volatile", "DELETE FROM a WHERE v = @@warning_count", nil},

@@ -30,6 +30,7 @@ func TestInsertQuery(t *testing.T) {
 		{text: "INSERT INTO a (id, name) WITH x AS (SELECT * FROM src WHERE id > 10) SELECT id, name FROM x", free: true},
 		{text: "INSERT INTO a (id, v) SELECT id + 20, v FROM a ORDER BY id DESC LIMIT 2", free: true},
 		{text: "INSERT INTO a (id, v) SELECT id + 20, v FROM a UNION ALL SELECT 90, RAND() * 0", free: true},
+		{text: "INSERT INTO a (id, v) VALUES (91, SLEEP(0)), (92, SLEEP(?))", args: []any{0}, free: true},
 		{text: "INSERT INTO a (id, v) SELECT 1, 2 FROM src WHERE FALSE", free: true},
 		{text: "INSERT INTO a (id, v) SELECT 2, 5", before: "DELETE FROM a WHERE id = 2", free: true},
 		{text: "INSERT INTO a TABLE src LIMIT 3", only: "mysql", before: "DELETE FROM a WHERE id = 1", free: true},

@@ -55,10 +55,10 @@ week weekday weekofyear weight_string
 year yearweek
 all and any as between by by case distinct div else from like limit on or over partition regexp rlike select some then union using when where xor`)
 
-// fickle functions give another answer each time, or depend on the statement
-// before. They may stand in what is assigned, which is evaluated once.
+// fickle functions give another answer each time, depend on the statement before,
+// or take their time. They may stand in what is assigned, which is evaluated once.
 var fickle = words(`
-rand uuid uuid_v4 uuid_v7 uuid_short sys_guid sysdate random_bytes last_insert_id
+rand uuid uuid_v4 uuid_v7 uuid_short sys_guid sysdate sleep random_bytes last_insert_id
 encrypt password old_password gen_random_uuid`)
 
 func words(list string) map[string]bool {

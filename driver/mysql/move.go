@@ -31,7 +31,7 @@ func newKeys(r *proxy.Capture) (map[int]sqltext.Span, error) {
 		return unsupported("key-update", "the statement assigns the primary key column "+assignedKey(s.SetColumns, t).Name+" "+why,
 			"assign it in a statement of its own, or delete the row and insert it again")
 	}
-	all := assignments(s)
+	all := assignments(s, s.Set, s.SetColumns)
 	if all == nil {
 		return nil, refusal("in a form that is not understood: without comments and backslashes it is")
 	}

@@ -15,14 +15,15 @@
 // Capture sends several statements in one packet, so connections are opened with
 // multiStatements and interpolateParams. Neither is visible: where the DSN does
 // not ask for them, statements with arguments are prepared as the base driver
-// would, and texts with a semicolon are prepared, too, which the server refuses
-// for more than one statement. The price: what cannot be prepared and holds a
-// semicolon (CREATE PROCEDURE) needs multiStatements=true in the DSN.
+// would, and of a text with a semicolon it is made sure that it is one statement,
+// else the answer is the server's error of syntax. Whether it is one is mostly seen
+// in the text; where it is not (the body of a procedure, a versioned comment) the
+// server is asked, which costs a round trip.
 package mysql
 
 import (
+	sqldriver "database/sql/driver"
 	"fmt"
-	"strings"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -31,33 +32,65 @@ import (
 
 func init() { driver.Register("gtx-mysql", Open) }
 
-// Open makes the base of a go-sql-driver DSN for driver.Wrap. Its errors show no
+// Open makes the base of a go-sql-driver DSN for driver.New. Its errors show no
 // password.
 func Open(dsn string) (driver.Base, error) {
 	user, params, err := SplitDSN(dsn)
 	if err != nil {
 		return driver.Base{}, err
 	}
+	b, err := baseOf(user)
+	if err != nil {
+		return driver.Base{}, fmt.Errorf("open %s: %w", Redact(dsn), err)
+	}
+	b.Params = params
+	return b, nil
+}
+
+// NewConnector is mysql.NewConnector with global transactions, for sql.OpenDB:
+//
+//	c, err := mysql.NewConnector(cfg, driver.Config{LockWait: time.Second})
+//	db := sql.OpenDB(c)
+//
+// cfg is copied. Whether statements are prepared, and how many a text may hold, is
+// as cfg says; a BeforeConnect option must leave MultiStatements and
+// InterpolateParams of the Config that it is given as they are. Of opts, Skip,
+// Alone, Split and Resolver are made here and ignored.
+func NewConnector(cfg *mysql.Config, opts driver.Config) (sqldriver.Connector, error) {
+	b, err := baseOf(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("make mysql connector: %w", err)
+	}
+	opts.Skip, opts.Alone, opts.Split, opts.Resolver = b.Skip, b.Alone, nil, b.Resolver
+	return driver.WrapConnector(b.Connector, b.Dialect, opts), nil
+}
+
+// baseOf makes the base of what the program has configured. Its connections take
+// more than the program's would, which Skip and Alone hide.
+func baseOf(user *mysql.Config) (driver.Base, error) {
 	wire := user.Clone()
 	wire.MultiStatements, wire.InterpolateParams = true, true
 	c, err := mysql.NewConnector(wire)
 	if err != nil {
-		return driver.Base{}, fmt.Errorf("open %s: %w", Redact(dsn), err)
+		// Some collations cannot be interpolated with. Capture refuses them when it
+		// sees them; everything else works.
+		wire.InterpolateParams = user.InterpolateParams
+		if c, err = mysql.NewConnector(wire); err != nil {
+			return driver.Base{}, err
+		}
 	}
-	found := wire.Clone()
-	found.ClientFoundRows = true
+	found := user.Clone()
+	found.MultiStatements, found.InterpolateParams, found.ClientFoundRows = true, wire.InterpolateParams, true
 	rc, err := mysql.NewConnector(found)
 	if err != nil {
-		return driver.Base{}, fmt.Errorf("open %s: %w", Redact(dsn), err)
+		return driver.Base{}, err
 	}
-	multi, interpolate := user.MultiStatements, user.InterpolateParams
-	return driver.Base{
-		Dialect:   Dialect{},
-		Connector: c,
-		Resolver:  rc,
-		Params:    params,
-		Skip: func(query string, args int) bool {
-			return args > 0 && !interpolate || !multi && strings.IndexByte(query, ';') >= 0
-		},
-	}, nil
+	b := driver.Base{Dialect: Dialect{}, Connector: c, Resolver: rc}
+	if !user.InterpolateParams {
+		b.Skip = func(_ string, args int) bool { return args > 0 }
+	}
+	if !user.MultiStatements {
+		b.Alone = alone{}
+	}
+	return b, nil
 }

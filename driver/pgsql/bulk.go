@@ -48,7 +48,8 @@ func (Dialect) Refusal(err error) string {
 		SQLState() string
 	}
 	if errors.As(err, &server) {
-		return strings.TrimPrefix(server.Error(), "pq: ")
+		text := strings.TrimPrefix(strings.TrimPrefix(server.Error(), "pq: "), "ERROR: ")
+		return strings.TrimSuffix(text, " (SQLSTATE "+server.SQLState()+")")
 	}
 	return err.Error()
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/globaltx/globaltx/undo"
 )
 
-// Capture runs r as one statement. Errors of the server come back as lib/pq gave
-// them, but for those of class undo.Conflict, which wrap gtx.ErrConflict too.
+// Capture runs r as one statement. Errors of the server come back as the base driver
+// gave them, but for those of class undo.Conflict, which wrap gtx.ErrConflict too.
 //
 // An error of the user's own statement leaves nothing of the capture, for both
 // are one statement: the local transaction is in the failed state, from which
@@ -30,7 +30,12 @@ func (d Dialect) Capture(ctx context.Context, c driver.Conn, r *proxy.Capture) (
 	case sqltext.Savepoint, sqltext.RollbackTo, sqltext.Release:
 		return d.savepoint(ctx, c, r)
 	}
-	t, buf, err := run(ctx, c, r)
+	if d.base.Refuse != nil {
+		if err := d.base.Refuse(r.Args); err != nil {
+			return nil, err
+		}
+	}
+	t, buf, err := d.run(ctx, c, r)
 	if t == nil {
 		return nil, err
 	}
@@ -44,7 +49,7 @@ func (d Dialect) Capture(ctx context.Context, c driver.Conn, r *proxy.Capture) (
 		if d.outdated(err, r) {
 			return nil, fmt.Errorf("capture in %s: %w: a prepared statement does not fit any more: %w", t.parts[0].Table.ID, gtx.ErrConflict, err)
 		}
-		r.Kept = d.users(err) && !t.gone(err, r.Stmt.Text)
+		r.Kept = d.users(err) && !t.gone(err, r.Stmt.Text) || t.unsent
 		if r.Stale = structural(err); r.Stale && !r.Kept { // a name of ours is not there
 			return nil, fmt.Errorf("capture in %s: %w: the table was changed: %w", t.parts[0].Table.ID, gtx.ErrConflict, err)
 		}
@@ -55,7 +60,7 @@ func (d Dialect) Capture(ctx context.Context, c driver.Conn, r *proxy.Capture) (
 		return nil, err
 	}
 	got := &proxy.Captured{RowsAffected: n, Changed: t.changes}
-	_, got.LastInsertErr = driver.RowsAffected(n).LastInsertId() // as lib/pq
+	_, got.LastInsertErr = driver.RowsAffected(n).LastInsertId() // as lib/pq and pgx
 	if r.WantRows {
 		got.Rows = buf
 	}
@@ -134,7 +139,7 @@ func (d Dialect) accountPart(ctx context.Context, c driver.Conn, r *proxy.Captur
 // held finds out, with a fresh look, who keeps the row with this key hash. A look
 // inside the statement would not see a holder that committed while it waited.
 func (d Dialect) held(ctx context.Context, c driver.Conn, r *proxy.Capture, t *undo.Table, hash string) error {
-	buf, err := query(ctx, c, "SELECT xid FROM "+tableUndo+" WHERE tbl = "+literal(t.ID)+" AND keyh = "+literal(hash), nil)
+	buf, err := query(ctx, c, "SELECT xid FROM "+tableUndo+" WHERE tbl = "+literal(t.ID)+" AND keyh = "+literal(hash), d.Passing(nil, false))
 	switch {
 	case err != nil && d.Classify(err) != undo.Conflict:
 		return fmt.Errorf("read holder of a row of %s: %w", t.ID, err)

@@ -49,7 +49,7 @@ func (d Dialect) Changes(ctx context.Context, c driver.Conn) (int64, bool, error
 	if !d.counters {
 		return 0, false, nil
 	}
-	row, err := queryRow(ctx, c, changesQuery)
+	row, err := d.queryRow(ctx, c, changesQuery)
 	switch {
 	case err != nil:
 		return 0, false, err

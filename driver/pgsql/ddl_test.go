@@ -48,7 +48,7 @@ func testTableChangedBeforeCapture(t *testing.T) {
 			b.run(tt.ddl)
 			br := b.begin(xid)
 			stale.XID, stale.Branch, stale.Header, stale.Seq = br.xid, br.id, true, 1
-			_, err = Dialect{}.Capture(t.Context(), br.conn, stale)
+			_, err = br.Capture(t.Context(), br.conn, stale)
 			switch {
 			case err != nil && !tt.seen:
 				t.Errorf("%s, %s: %v", tt.ddl, text, err)
@@ -65,7 +65,7 @@ func testTableChangedBeforeCapture(t *testing.T) {
 			}
 			br.commit()
 			id := `"public"."x"`
-			now, err := Dialect{}.Table(t.Context(), queryDB(b.db), id)
+			now, err := b.Table(t.Context(), queryDB(b.db), id)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -90,7 +90,7 @@ func TestTableChangedBeforeCommit(t *testing.T) {
 	b := setup(t, "CREATE TABLE x (id int PRIMARY KEY, b int)", "INSERT INTO x VALUES (1, 1)")
 	br := b.begin(1).exec(1, "UPDATE x SET b = 2")
 	for _, ddl := range []string{"ALTER TABLE x ADD COLUMN c int", "ALTER TABLE x RENAME COLUMN b TO c", "ALTER TABLE x ALTER COLUMN b TYPE text", "DROP TABLE x"} {
-		if _, err := b.db.Exec("SET lock_timeout = '20ms'; " + ddl); (Dialect{}).Classify(err) == 0 {
+		if _, err := b.db.Exec("SET lock_timeout = '20ms'; " + ddl); b.Classify(err) == 0 {
 			t.Errorf("%s: got %v, want a lock timeout", ddl, err)
 		}
 	}
@@ -129,7 +129,7 @@ func testPreparedAndSearchPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.XID, r.Branch, r.Seq = br.xid, br.id, 9
-	if _, err := (Dialect{}).Capture(t.Context(), br.conn, r); err == nil || !r.Stale || r.Kept || !strings.Contains(err.Error(), `"x"`) {
+	if _, err := br.Capture(t.Context(), br.conn, r); err == nil || !r.Stale || r.Kept || !strings.Contains(err.Error(), `"x"`) {
 		t.Errorf("another table of that name: got %v", err)
 	}
 	br.rollback()

@@ -79,27 +79,15 @@ const minVersion = 140000
 // in reverse order removes rows in reverse order of their making; the others take
 // those of the last statement, since that is when the row vanished or came back.
 type Dialect struct {
-	counters bool                   // gtx_counters=on
-	routine  func(err error) string // see New
+	counters bool // gtx_counters=on
+	base     Base
 }
 
 // New gives the dialect for the gtx_ parameters of a DSN, and takes its own out of
-// params. routine tells in which function of the server an error of the base driver
-// was raised, "" where it does not say; nil is for errors that have lib/pq's method Get.
-func New(params map[string]string, routine func(err error) string) (Dialect, error) {
+// params, which may be nil.
+func New(params map[string]string, base Base) (Dialect, error) {
 	counters, err := countersOf(params)
-	return Dialect{counters: counters, routine: routine}, err
-}
-
-func (d Dialect) raisedBy(err error) string {
-	if d.routine != nil {
-		return d.routine(err)
-	}
-	var fields interface{ Get(field byte) string }
-	if errors.As(err, &fields) {
-		return fields.Get('R')
-	}
-	return ""
+	return Dialect{counters: counters, base: base}, err
 }
 
 // Name is "postgres".
@@ -149,12 +137,12 @@ func (Dialect) Session() []string {
 // Inspect checks, in one round trip, what the text of Capture and its digests
 // rely on. Settings that only change the text form of values do not matter:
 // images are made by a function that pins them.
-func (Dialect) Inspect(ctx context.Context, c driver.Conn) (sqltext.Dialect, sqltext.Mode, error) {
-	return sqltext.Postgres, sqltext.Mode{}, inspect(ctx, c)
+func (d Dialect) Inspect(ctx context.Context, c driver.Conn) (sqltext.Dialect, sqltext.Mode, error) {
+	return sqltext.Postgres, sqltext.Mode{}, d.inspect(ctx, c)
 }
 
-func inspect(ctx context.Context, c driver.Conn) error {
-	row, err := queryRow(ctx, c, "SELECT pg_catalog.current_setting('server_version_num')::int8,"+
+func (d Dialect) inspect(ctx context.Context, c driver.Conn) error {
+	row, err := d.queryRow(ctx, c, "SELECT pg_catalog.current_setting('server_version_num')::int8,"+
 		" pg_catalog.current_setting('standard_conforming_strings') = 'on',"+
 		" pg_catalog.current_setting('client_encoding') IN ('UTF8', 'SQL_ASCII')")
 	if err != nil {
@@ -182,17 +170,26 @@ func inspect(ctx context.Context, c driver.Conn) error {
 	return nil
 }
 
-// query runs text on the base connection and reads every row, so that errors
-// which come after the first row are seen and the connection is free again.
+// query runs text on the base connection and reads every row.
 func query(ctx context.Context, c driver.Conn, text string, args []driver.NamedValue) (*buffer, error) {
+	rows, err := open(ctx, c, text, args)
+	if err != nil {
+		return nil, err
+	}
+	return drain(rows)
+}
+
+func open(ctx context.Context, c driver.Conn, text string, args []driver.NamedValue) (driver.Rows, error) {
 	q, ok := c.(driver.QueryerContext)
 	if !ok {
 		return nil, fmt.Errorf("query through %T: not a driver.QueryerContext", c)
 	}
-	rows, err := q.QueryContext(ctx, text, args)
-	if err != nil {
-		return nil, err
-	}
+	return q.QueryContext(ctx, text, args)
+}
+
+// drain reads every row, so that errors which come after the first one are seen and
+// the connection is free again.
+func drain(rows driver.Rows) (*buffer, error) {
 	buf, err := readAll(rows)
 	if cerr := rows.Close(); err == nil {
 		err = cerr
@@ -203,9 +200,9 @@ func query(ctx context.Context, c driver.Conn, text string, args []driver.NamedV
 	return buf, nil
 }
 
-// queryRow runs a query without arguments and gives its first row.
-func queryRow(ctx context.Context, c driver.Conn, text string) ([]driver.Value, error) {
-	buf, err := query(ctx, c, text, nil)
+// queryRow runs a query of this module without arguments and gives its first row.
+func (d Dialect) queryRow(ctx context.Context, c driver.Conn, text string) ([]driver.Value, error) {
+	buf, err := query(ctx, c, text, d.Passing(nil, false))
 	if err != nil {
 		return nil, err
 	}

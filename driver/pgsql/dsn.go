@@ -36,14 +36,17 @@ func SplitDSN(dsn string) (base string, params map[string]string, err error) {
 	return base, params, nil
 }
 
+// Unreadable stands for a DSN that Redact does not show.
+const Unreadable = "(unreadable DSN)"
+
 // Redact gives a DSN without its secrets, fit for an error or a log. A DSN that
 // cannot be read is not shown at all.
 func Redact(dsn string) string {
-	const hidden, mask = "(unreadable DSN)", "xxxxx"
+	const mask = "xxxxx"
 	if isURL(dsn) {
 		u, err := url.Parse(dsn)
 		if err != nil {
-			return hidden
+			return Unreadable
 		}
 		head, query, fragment := cutURL(dsn)
 		authority, path := strings.TrimPrefix(head, u.Scheme+"://"), ""
@@ -51,7 +54,7 @@ func Redact(dsn string) string {
 			authority, path = authority[:n], authority[n:]
 		}
 		if fragment != "" || strings.Contains(path+query, "@") {
-			return hidden // "/", "?" or "#" in a password, not encoded: what was cut is not what it seems
+			return Unreadable // "/", "?" or "#" in a password, not encoded: what was cut is not what it seems
 		}
 		if at := strings.LastIndexByte(authority, '@'); at >= 0 {
 			if user, _, has := strings.Cut(authority[:at], ":"); has {
@@ -74,7 +77,7 @@ func Redact(dsn string) string {
 	}
 	pairs, err := scanPairs(dsn)
 	if err != nil {
-		return hidden
+		return Unreadable
 	}
 	var out strings.Builder
 	last := 0

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/lib/pq"
 	"github.com/lib/pq/pqerror"
 
@@ -133,5 +134,20 @@ func TestClosed(t *testing.T) {
 		if got := closed(text); got != want {
 			t.Errorf("%q: got %t", text, got)
 		}
+	}
+}
+
+// What a stuck transaction shows is the server's message, of either base driver.
+func TestRefusal(t *testing.T) {
+	for _, err := range []error{
+		&pgconn.PgError{Severity: "ERROR", Code: "23505", Message: "key of t_pkey is taken", Detail: "values"},
+		fmt.Errorf("restore: %w", &pgconn.PgError{Severity: "ERROR", Code: "23505", Message: "key of t_pkey is taken"}),
+	} {
+		if got := (Dialect{}).Refusal(err); got != "key of t_pkey is taken" {
+			t.Errorf("got %q", got)
+		}
+	}
+	if got := (Dialect{}).Refusal(&pq.Error{Code: "23505", Message: "key of t_pkey is taken"}); got != "key of t_pkey is taken (23505)" {
+		t.Errorf("lib/pq: got %q", got)
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 // Classify sorts err by its SQLSTATE, of lib/pq or of any other driver whose
 // errors have the method SQLState, and by what a broken connection leaves.
-func (Dialect) Classify(err error) undo.ErrorClass {
+func (d Dialect) Classify(err error) undo.ErrorClass {
 	if err == nil {
 		return undo.Other
 	}
@@ -23,8 +23,11 @@ func (Dialect) Classify(err error) undo.ErrorClass {
 	if errors.As(err, &state) {
 		return classOf(state.SQLState())
 	}
+	if d.base.Lost != nil && d.base.Lost(err) {
+		return undo.Lost
+	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return undo.Other // lib/pq has asked the server to cancel
+		return undo.Other // the base driver has asked the server to cancel
 	}
 	var op net.Error
 	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||

@@ -154,7 +154,7 @@ func TestPartitionsRefused(t *testing.T) {
 		"trig": "trigger", "trig1": "trigger", "top": "cascade", "top1": "cascade", "cas": "cascade", "cas1": "cascade", "forget": "unlogged", "forget1": "unlogged",
 		"away": "foreign-table", "farther": "no-key", "farther1": "foreign-table", "keyless": "no-key", "keyless1": "", "empty": "",
 	} {
-		got, err := Dialect{}.Table(t.Context(), queryDB(b.db), ident("public")+"."+ident(name))
+		got, err := b.Table(t.Context(), queryDB(b.db), ident("public")+"."+ident(name))
 		var un *gtx.UnsupportedError
 		switch {
 		case code == "" && err != nil, code != "" && (!errors.As(err, &un) || un.Code != code):
@@ -182,7 +182,7 @@ func TestRowSecurity(t *testing.T) {
 		t.Fatal(err)
 	}
 	var un *gtx.UnsupportedError
-	if _, err := (Dialect{}).Table(t.Context(), queryDB(conn), `"public"."sec"`); !errors.As(err, &un) || un.Code != "row-security" {
+	if _, err := b.Table(t.Context(), queryDB(conn), `"public"."sec"`); !errors.As(err, &un) || un.Code != "row-security" {
 		t.Errorf("got %v, want row-security", err)
 	}
 	// Known as the owner sees it, and used by another role of the session.
@@ -211,7 +211,7 @@ func testPartitionRace(t *testing.T) {
 					return
 				default:
 				}
-				if _, err := b.db.Exec(fmt.Sprintf("UPDATE r SET part = 1 - part, ver = ver + 1 WHERE id = %d", 1+(i+w*3)%6)); err != nil && (Dialect{}).Classify(err) != undo.Conflict {
+				if _, err := b.db.Exec(fmt.Sprintf("UPDATE r SET part = 1 - part, ver = ver + 1 WHERE id = %d", 1+(i+w*3)%6)); err != nil && b.Classify(err) != undo.Conflict {
 					t.Error(err)
 					return
 				}

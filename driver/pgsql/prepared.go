@@ -3,12 +3,15 @@ package pgsql
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"database/sql/driver"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
+	"github.com/globaltx/globaltx/driver/internal/pgbase"
 	"github.com/globaltx/globaltx/proxy"
 	"github.com/globaltx/globaltx/proxy/sqltext"
 	"github.com/globaltx/globaltx/undo"
@@ -16,7 +19,8 @@ import (
 
 // A captured statement is long: the server takes longer to parse and to plan it
 // than to run it for one row. The second time that a connection captures a text it
-// is prepared, and from then on only run. What differs between two runs is
+// is prepared, and from then on only run; the first time already where the base driver
+// would ask the server for a description of the user's text (Base.Keeping). What differs between two runs is
 // handed over as arguments behind the user's.
 
 // own are the expressions for what is this module's own in one run.
@@ -85,23 +89,45 @@ func shapeOf(r *proxy.Capture) shape {
 	return shape{r.Stmt, r.Header, tables.String()}
 }
 
+// mark is the same for the same text, so that a base driver knows it again.
+func (k shape) mark() string {
+	sum := sha256.Sum256([]byte(k.stmt.Text + "\x00" + strconv.FormatBool(k.header) + k.tables))
+	return hex.EncodeToString(sum[:16])
+}
+
 // run runs the captured statement of r. Without a text nothing has been sent.
-func run(ctx context.Context, c driver.Conn, r *proxy.Capture) (*text, *buffer, error) {
-	if r.Statements == nil || !preparable(r) {
-		return runOnce(ctx, c, r)
+func (d Dialect) run(ctx context.Context, c driver.Conn, r *proxy.Capture) (*text, *buffer, error) {
+	keeping := d.keeping(r)
+	if keeping == pgbase.Never {
+		return d.runOnce(ctx, c, r)
 	}
 	key := shapeOf(r)
 	stmt, extra, seen := r.Statements.Get(key)
 	switch {
 	case stmt != nil:
 		t := *extra.(*text) // account counts in it
-		buf, err := queryStmt(ctx, stmt, args(r, t.mark))
-		return &t, buf, err
-	case seen:
+		rows, err := openStmt(ctx, stmt, args(r, t.mark))
+		return d.read(c, &t, rows, err)
+	case extra != nil: // the base driver keeps it
+		t := *extra.(*text)
+		rows, err := open(ctx, c, t.sql, args(r, t.mark))
+		return d.read(c, &t, rows, err)
+	case seen || keeping == pgbase.AtOnce:
 		v := arguments(len(r.Args))
+		if d.base.Keeps {
+			v.mark = key.mark()
+		}
 		t, err := build(r, v)
 		if err != nil {
 			return nil, nil, err
+		}
+		kept := *t
+		kept.mark = v.mark
+		kept.forget()
+		if d.base.Keeps {
+			r.Statements.Put(key, nil, &kept)
+			rows, err := open(ctx, c, t.sql, args(r, v.mark))
+			return d.read(c, t, rows, err)
 		}
 		p, ok := c.(driver.ConnPrepareContext)
 		if !ok {
@@ -109,24 +135,31 @@ func run(ctx context.Context, c driver.Conn, r *proxy.Capture) (*text, *buffer, 
 		}
 		stmt, err := p.PrepareContext(ctx, t.sql)
 		if err != nil {
-			return t, nil, err
+			return d.read(c, t, nil, err)
 		}
-		kept := *t
-		kept.mark = v.mark
-		kept.forget()
 		r.Statements.Put(key, stmt, &kept)
-		buf, err := queryStmt(ctx, stmt, args(r, v.mark))
-		return t, buf, err
+		rows, err := openStmt(ctx, stmt, args(r, v.mark))
+		return d.read(c, t, rows, err)
 	}
-	return runOnce(ctx, c, r)
+	return d.runOnce(ctx, c, r)
 }
 
-func runOnce(ctx context.Context, c driver.Conn, r *proxy.Capture) (*text, *buffer, error) {
+func (d Dialect) runOnce(ctx context.Context, c driver.Conn, r *proxy.Capture) (*text, *buffer, error) {
 	t, err := build(r, literals(r))
 	if err != nil {
 		return nil, nil, err
 	}
-	buf, err := query(ctx, c, t.sql, r.Args)
+	rows, err := open(ctx, c, t.sql, d.once(r))
+	return d.read(c, t, rows, err)
+}
+
+// read reads the rows of t; err is that of asking for them.
+func (d Dialect) read(c driver.Conn, t *text, rows driver.Rows, err error) (*text, *buffer, error) {
+	if err != nil {
+		t.unsent = d.base.Unsent != nil && d.base.Unsent(c, err)
+		return t, nil, err
+	}
+	buf, err := drain(rows)
 	return t, buf, err
 }
 
@@ -190,23 +223,12 @@ func (t *text) forget() {
 	t.parts = parts
 }
 
-func queryStmt(ctx context.Context, stmt driver.Stmt, args []driver.NamedValue) (*buffer, error) {
+func openStmt(ctx context.Context, stmt driver.Stmt, args []driver.NamedValue) (driver.Rows, error) {
 	q, ok := stmt.(driver.StmtQueryContext)
 	if !ok {
 		return nil, fmt.Errorf("query through %T: not a driver.StmtQueryContext", stmt)
 	}
-	rows, err := q.QueryContext(ctx, args)
-	if err != nil {
-		return nil, err
-	}
-	buf, err := readAll(rows)
-	if cerr := rows.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return nil, err
-	}
-	return buf, nil
+	return q.QueryContext(ctx, args)
 }
 
 // outdated tells that the server has not run a prepared statement: its result
@@ -222,8 +244,11 @@ func (d Dialect) outdated(err error, r *proxy.Capture) bool {
 	switch code := state.SQLState(); {
 	case code == "0A000" && d.raisedBy(err) == "RevalidateCachedQuery":
 		r.Statements.Clear()
+		r.Stale = true
 	case code == "26000", code == "42P05":
-		r.Statements.Stop()
+		if !d.base.Keeps { // which looks after its own
+			r.Statements.Stop()
+		}
 	default:
 		return false
 	}

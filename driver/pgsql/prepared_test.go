@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/lib/pq"
 
 	"github.com/globaltx/globaltx/gtx"
@@ -22,7 +23,7 @@ func (br *branch) repeat(r *proxy.Capture, args ...any) (*proxy.Captured, error)
 	one := *r
 	one.XID, one.Branch, one.Header, one.Seq, one.Args, one.WantRows = br.xid, br.id, br.header, br.seq, named(args), true
 	one.Statements = &br.statements
-	got, err := Dialect{}.Capture(br.Context(), br.conn, &one)
+	got, err := br.Capture(br.Context(), br.conn, &one)
 	if err == nil {
 		br.header = false
 	}
@@ -49,7 +50,7 @@ func (br *branch) again() {
 // request parses text and reads the catalogue on the connection of the branch.
 func (br *branch) request(text string) (*proxy.Capture, error) {
 	q := func(ctx context.Context, text string, _ ...any) ([][]string, error) {
-		buf, err := query(ctx, br.conn, text, nil)
+		buf, err := query(ctx, br.conn, text, br.Passing(nil, false))
 		if err != nil {
 			return nil, err
 		}
@@ -75,11 +76,11 @@ func (br *branch) request(text string) (*proxy.Capture, error) {
 	}
 	r := &proxy.Capture{Stmt: stmt}
 	table := func(name sqltext.Name) (*undo.Table, error) {
-		id, err := Dialect{}.Resolve(br.Context(), q, name)
+		id, err := br.Resolve(br.Context(), q, name)
 		if err != nil {
 			return nil, err
 		}
-		return Dialect{}.Table(br.Context(), q, id)
+		return br.Table(br.Context(), q, id)
 	}
 	if stmt.Targets != nil {
 		if r.Table, err = table(stmt.Target().Name); err != nil {
@@ -99,10 +100,23 @@ func (br *branch) request(text string) (*proxy.Capture, error) {
 	return r, nil
 }
 
+// server gives the code and the message of an error of the server, "" for others.
+func server(err error) (code, text string) {
+	var p *pq.Error
+	var x *pgconn.PgError
+	switch {
+	case errors.As(err, &p):
+		return string(p.Code), p.Message
+	case errors.As(err, &x):
+		return x.Code, x.Message
+	}
+	return "", ""
+}
+
 // prepared counts the captured statements that the server keeps for the session.
 func (br *branch) prepared() int64 {
 	br.Helper()
-	buf, err := query(br.Context(), br.conn, "SELECT count(*) FROM pg_prepared_statements", nil)
+	buf, err := query(br.Context(), br.conn, "SELECT count(*) FROM pg_prepared_statements", br.Passing(nil, false))
 	if err != nil {
 		br.Fatal(err)
 	}
@@ -189,19 +203,19 @@ func testPreparedAsBare(t *testing.T) {
 			}
 			bare := func() (*buffer, error) {
 				defer br.anew()
-				return query(t.Context(), br.conn, tt.text, named(tt.args))
+				return query(t.Context(), br.conn, tt.text, br.Passing(named(tt.args), true))
 			}
 			check := func(r *proxy.Capture) error {
 				want, werr := bare()
 				got, gerr := br.repeat(r, tt.args...)
 				kept := br.kept
 				defer br.anew()
-				var wpq, gpq *pq.Error
+				wcode, _ := server(werr)
 				switch {
 				case errors.Is(gerr, gtx.ErrConflict):
 					return gerr
-				case werr != nil && errors.As(werr, &wpq):
-					if !errors.As(gerr, &gpq) || gpq.Code != wpq.Code || !kept {
+				case wcode != "":
+					if gcode, _ := server(gerr); gcode != wcode || !kept {
 						t.Errorf("got %v, the bare driver %v", gerr, werr)
 					}
 				case gerr != nil || werr != nil:
@@ -215,7 +229,7 @@ func testPreparedAsBare(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					buf, err := query(t.Context(), br.conn, "SELECT DISTINCT tbl FROM gtx_undo", nil)
+					buf, err := query(t.Context(), br.conn, "SELECT DISTINCT tbl FROM gtx_undo", br.Passing(nil, false))
 					if err != nil || now.Members == nil && len(buf.rows) > 0 && (len(buf.rows) != 1 || asText(buf.rows[0][0]) != now.Table.ID) {
 						t.Errorf("undo rows of %v, want %s: %v", buf, now.Table.ID, err)
 					}

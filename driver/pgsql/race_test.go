@@ -50,7 +50,7 @@ func testImagesUnderRacingWriters(t *testing.T) {
 							texts = []string{fmt.Sprintf("DELETE FROM r WHERE id = %d", id), fmt.Sprintf("INSERT INTO r VALUES (%d, 1, 1000) ON CONFLICT DO NOTHING", id)}
 						}
 						for _, text := range texts {
-							if _, err := b.db.Exec(text); err != nil && (Dialect{}).Classify(err) != 2 { // deadlocks with a capture happen
+							if _, err := b.db.Exec(text); err != nil && b.Classify(err) != 2 { // deadlocks with a capture happen
 								t.Error(err)
 								return
 							}

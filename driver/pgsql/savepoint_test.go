@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/lib/pq"
-
 	"github.com/globaltx/globaltx/gtx"
 )
 
@@ -29,8 +27,7 @@ func (br *branch) do(texts ...string) *branch {
 func (br *branch) fails(state, text string) *branch {
 	br.Helper()
 	_, err := br.capture(false, text)
-	var pe *pq.Error
-	if !errors.As(err, &pe) || string(pe.Code) != state || !br.kept {
+	if code, _ := server(err); code != state || !br.kept {
 		br.Fatalf("%s: got %v (kept %v), want the server's %s, kept", text, err, br.kept, state)
 	}
 	return br

@@ -5,11 +5,15 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/lib/pq"
 
+	"github.com/globaltx/globaltx/driver/internal/pgxbase"
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/internal/testserver"
 	"github.com/globaltx/globaltx/proxy"
@@ -20,17 +24,50 @@ import (
 // bench is a fresh database with the tables of this module.
 type bench struct {
 	*testing.T
-	dsn    string
-	db     *sql.DB // plain, for looking and for writers outside
-	pinned *sql.DB // for undoing
-	tables map[sqltext.Name]*undo.Table
+	Dialect
+	carrier string // the base driver: "postgres" or "pgx"
+	dsn     string
+	db      *sql.DB // plain, for looking and for writers outside
+	pinned  *sql.DB // for undoing
+	tables  map[sqltext.Name]*undo.Table
 }
 
-// onEach runs a test on a server of either way to capture: before and from 18 on.
+// onEach runs a test on a server of either way to capture, before and from 18 on: the
+// older one behind lib/pq, the newer one behind pgx.
 func onEach(t *testing.T, test func(*testing.T)) {
-	for _, server := range []string{testserver.NamePostgres15, testserver.NamePostgres18} {
+	for _, server := range []string{testserver.NamePostgres15, testserver.NamePostgres18 + viaPGX} {
 		t.Run(server, test)
 	}
+	if os.Getenv("GTX_TEST_DRIVERS") == "all" {
+		crosswise(t, test)
+	}
+}
+
+// onAll runs a test on every server behind every base driver.
+func onAll(t *testing.T, test func(*testing.T)) {
+	onEach(t, test)
+	if os.Getenv("GTX_TEST_DRIVERS") != "all" {
+		crosswise(t, test)
+	}
+}
+
+func crosswise(t *testing.T, test func(*testing.T)) {
+	for _, server := range []string{testserver.NamePostgres15 + viaPGX, testserver.NamePostgres18} {
+		t.Run(server, test)
+	}
+}
+
+// viaPGX is in the name of a test that runs behind pgx.
+const viaPGX = "-pgx"
+
+// carrierOf gives the base driver that the name of the test tells, and its dialect.
+func carrierOf(t *testing.T) (string, Dialect) {
+	if !strings.Contains(t.Name(), viaPGX) {
+		return "postgres", Dialect{}
+	}
+	var mode pgxbase.Mode
+	mode.Set(&pgx.ConnConfig{DefaultQueryExecMode: pgx.QueryExecModeCacheStatement, StatementCacheCapacity: 512})
+	return "pgx", Dialect{base: mode.Base()}
 }
 
 // modern tells that onEach chose the newer server.
@@ -43,14 +80,15 @@ func setup(t *testing.T, ddl ...string) *bench {
 		server = testserver.NamePostgres18
 	}
 	b := &bench{T: t, dsn: testserver.Open(t, server).DSN}
+	b.carrier, b.Dialect = carrierOf(t)
 	for _, db := range []**sql.DB{&b.db, &b.pinned} {
 		var err error
-		if *db, err = sql.Open("postgres", b.dsn); err != nil {
+		if *db, err = sql.Open(b.carrier, b.dsn); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { (*db).Close() })
 	}
-	b.run(Dialect{}.Schema()...)
+	b.run(b.Schema()...)
 	b.run(ddl...)
 	return b
 }
@@ -142,11 +180,11 @@ func xidOf(n uint64) gtx.XID { return gtx.XID{Log: 1, Epoch: 1, Seq: n} }
 
 func (b *bench) connect() driver.Conn {
 	b.Helper()
-	connector, err := pq.NewConnector(b.dsn)
-	if err != nil {
-		b.Fatal(err)
+	var base driver.Driver = pq.Driver{}
+	if b.carrier == "pgx" {
+		base = stdlib.GetDefaultDriver()
 	}
-	conn, err := connector.Connect(b.Context())
+	conn, err := base.Open(b.dsn)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -163,7 +201,7 @@ func (b *bench) begin(xid uint64, settings ...string) *branch {
 			b.Fatalf("%s: %v", s, err)
 		}
 	}
-	if _, _, err := (Dialect{}).Inspect(b.Context(), br.conn); err != nil {
+	if _, _, err := b.Inspect(b.Context(), br.conn); err != nil {
 		b.Fatal(err)
 	}
 	tx, err := br.conn.(driver.ConnBeginTx).BeginTx(b.Context(), driver.TxOptions{})
@@ -188,11 +226,11 @@ func (b *bench) parse(text string) (*proxy.Capture, error) {
 		if t, ok := b.tables[name]; ok {
 			return t, nil
 		}
-		id, err := Dialect{}.Resolve(b.Context(), queryDB(b.db), name)
+		id, err := b.Resolve(b.Context(), queryDB(b.db), name)
 		if err != nil {
 			return nil, err
 		}
-		t, err := Dialect{}.Table(b.Context(), queryDB(b.db), id)
+		t, err := b.Table(b.Context(), queryDB(b.db), id)
 		if err == nil {
 			b.tables[name] = t
 		}
@@ -242,7 +280,7 @@ func (br *branch) capture(rows bool, text string, args ...any) (*proxy.Captured,
 		r.Statements = &br.statements
 		r.Statements.Get(shapeOf(r))
 	}
-	got, err := Dialect{}.Capture(br.Context(), br.conn, r)
+	got, err := br.Capture(br.Context(), br.conn, r)
 	if err == nil || r.Kept && r.Wrote {
 		br.header = false
 	}
@@ -284,7 +322,7 @@ func (br *branch) rollback() {
 // could not be restored.
 func (b *bench) abort(xid uint64) error {
 	b.Helper()
-	ctx, x, d := b.Context(), xidOf(xid).String(), Dialect{}
+	ctx, x, d := b.Context(), xidOf(xid).String(), b.Dialect
 	conn, err := b.pinned.Conn(ctx)
 	if err != nil {
 		b.Fatal(err)

@@ -44,6 +44,7 @@ type text struct {
 	query   bool      // the statement itself reads: one column tells whether there is a row
 	header  bool
 	mark    string // of a prepared one
+	unsent  bool   // nothing of it has run, see Base.Unsent
 	changes int64  // see proxy.Captured.Changed
 }
 

@@ -101,7 +101,7 @@ func (b *bench) same() {
  FROM wide AS w FULL JOIN keep AS k ON w."Key 1" = k."Key 1"`, b.read("SELECT count(*), true, true FROM keep"))
 }
 
-func TestEveryTypeIsRestored(t *testing.T) { onEach(t, testEveryTypeIsRestored) }
+func TestEveryTypeIsRestored(t *testing.T) { onAll(t, testEveryTypeIsRestored) }
 
 func testEveryTypeIsRestored(t *testing.T) {
 	b := wide(t)

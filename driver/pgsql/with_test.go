@@ -283,7 +283,7 @@ func testWritingWithRace(t *testing.T) {
 					fmt.Sprintf("UPDATE r SET ver = ver + 1, grp = 1 - grp WHERE id = %d", id), fmt.Sprintf("UPDATE s SET ver = ver + 1 WHERE id = %d", id),
 					fmt.Sprintf("DELETE FROM r WHERE id = %d AND id > 4", id), fmt.Sprintf("INSERT INTO r VALUES (%d, 1, 1000) ON CONFLICT DO NOTHING", id),
 				} {
-					if _, err := b.db.Exec(text); err != nil && (Dialect{}).Classify(err) != undo.Conflict { // deadlocks with a capture happen
+					if _, err := b.db.Exec(text); err != nil && b.Classify(err) != undo.Conflict { // deadlocks with a capture happen
 						t.Error(err)
 						return
 					}

@@ -20,7 +20,9 @@
 package postgres
 
 import (
-	"fmt"
+	"context"
+
+	sqldriver "database/sql/driver"
 
 	"github.com/lib/pq"
 
@@ -30,25 +32,76 @@ import (
 
 func init() { driver.Register("gtx-postgres", Open) }
 
-// Open makes the base of a lib/pq DSN for driver.Wrap. Its errors show no
+// Open makes the base of a lib/pq DSN for driver.New. Its errors show no
 // password.
 func Open(dsn string) (driver.Base, error) {
 	base, params, err := pgsql.SplitDSN(dsn)
 	if err != nil {
 		return driver.Base{}, err
 	}
-	dialect, err := pgsql.New(params, nil)
+	dialect, err := pgsql.New(params, pgsql.Base{})
 	if err != nil {
 		return driver.Base{}, err
 	}
-	c, err := pq.NewConnector(base)
+	return driver.Base{Dialect: dialect, Connector: lazy{dsn: base}, Resolver: lazy{base, true}, Params: params}, nil
+}
+
+// lazy opens by DSN. As with sql.Open("postgres", dsn) the DSN, the environment and the
+// password file are read anew for each connection, which is also where an error in them
+// is told.
+type lazy struct {
+	dsn      string
+	resolver bool // for phase two
+}
+
+func (l lazy) Connect(ctx context.Context) (sqldriver.Conn, error) {
+	cfg, err := pq.NewConfig(l.dsn)
 	if err != nil {
-		return driver.Base{}, fmt.Errorf("open %s: %w", pgsql.Redact(dsn), err)
+		return nil, err
 	}
-	phase2, err := pq.NewConnector(base)
+	program, phase2, err := connectors(cfg)
 	if err != nil {
-		return driver.Base{}, fmt.Errorf("open %s: %w", pgsql.Redact(dsn), err)
+		return nil, err
+	}
+	if l.resolver {
+		return phase2.Connect(ctx)
+	}
+	return program.Connect(ctx)
+}
+
+func (lazy) Driver() sqldriver.Driver { return &pq.Driver{} }
+
+// NewConnector is pq.NewConnectorConfig with global transactions, for sql.OpenDB. A
+// dialer for phase two is config.Resolver's business; without one its connections are
+// dialled as lib/pq does by itself.
+func NewConnector(cfg pq.Config, config driver.Config) (sqldriver.Connector, error) {
+	c, phase2, err := connectors(cfg)
+	if err != nil {
+		return nil, err
+	}
+	dialect, err := pgsql.New(nil, pgsql.Base{})
+	if err != nil {
+		return nil, err
+	}
+	if config.Resolver == nil {
+		config.Resolver = phase2
+	}
+	return driver.WrapConnector(c, dialect, config), nil
+}
+
+// connectors are one for the program and one for phase two.
+func connectors(cfg pq.Config) (program, phase2 *pq.Connector, err error) {
+	if program, err = pq.NewConnectorConfig(cfg); err != nil {
+		return nil, nil, err
+	}
+	// Phase two writes. And with this setting lib/pq tries for ever, whatever becomes of
+	// the context, to reach a server that is gone: Close would wait for it.
+	if cfg.TargetSessionAttrs == pq.TargetSessionAttrsPreferStandby {
+		cfg.TargetSessionAttrs = pq.TargetSessionAttrsAny
+	}
+	if phase2, err = pq.NewConnectorConfig(cfg); err != nil {
+		return nil, nil, err
 	}
 	phase2.Dialer(dialer{patience: patience})
-	return driver.Base{Dialect: dialect, Connector: c, Resolver: phase2, Params: params}, nil
+	return program, phase2, nil
 }

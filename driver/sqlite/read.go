@@ -17,11 +17,12 @@ import (
 // SQLite itself has none.
 const hashFunction = "gtx_sha256"
 
-// withHash opens connections that have hashFunction, and are else those of the base
-// driver.
-var withHash = func() *sqlite.Driver {
-	d := new(sqlite.Driver)
-	d.MustRegisterDeterministicScalarFunction(hashFunction, 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
+// base is the driver that is registered as "sqlite". Functions, collations, hooks and
+// virtual tables that a program registers with package sqlite are this driver's: one of
+// our own would have none of them. So its connections have hashFunction, too, whoever
+// opens them.
+var base = func() driver.Driver {
+	sqlite.MustRegisterDeterministicScalarFunction(hashFunction, 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
 		text, ok := args[0].(string)
 		if !ok {
 			return nil, nil
@@ -29,7 +30,11 @@ var withHash = func() *sqlite.Driver {
 		sum := sha256.Sum256([]byte(text))
 		return hex.EncodeToString(sum[:]), nil
 	})
-	return d
+	c, err := sqlite.NewConnector("")
+	if err != nil {
+		panic(err) // an empty DSN has nothing that could be wrong
+	}
+	return c.Driver()
 }()
 
 // KeyHash gives the hash as capture writes it.

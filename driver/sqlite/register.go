@@ -21,22 +21,20 @@ import (
 	sqldriver "database/sql/driver"
 	"strings"
 
-	"modernc.org/sqlite"
-
 	"github.com/globaltx/globaltx/driver"
 	"github.com/globaltx/globaltx/gtx"
 )
 
 func init() { driver.Register("gtx-sqlite", Open) }
 
-// Open makes the base of a modernc.org/sqlite DSN for driver.Wrap.
+// Open makes the base of a modernc.org/sqlite DSN for driver.New.
 func Open(dsn string) (driver.Base, error) {
-	base, params, err := SplitDSN(dsn)
+	rest, params, err := SplitDSN(dsn)
 	if err != nil {
 		return driver.Base{}, err
 	}
-	b := driver.Base{Dialect: Dialect{}, Connector: connector{base}, Params: params}
-	if base == "" || strings.Contains(base, ":memory:") || strings.Contains(base, "mode=memory") {
+	b := driver.Base{Dialect: Dialect{}, Connector: connector{rest}, Params: params}
+	if rest == "" || strings.Contains(rest, ":memory:") || strings.Contains(rest, "mode=memory") {
 		b.Refuse = &gtx.UnsupportedError{
 			Code:   "memory",
 			Reason: "a SQLite database in memory is private to one connection, so its leftovers could not be found",
@@ -46,11 +44,12 @@ func Open(dsn string) (driver.Base, error) {
 	return b, nil
 }
 
-// connector opens by DSN: the base driver has no connector of its own.
+// connector opens by DSN. That of package sqlite would reject some DSNs earlier than
+// sql.Open does with the base driver.
 type connector struct{ dsn string }
 
 func (c connector) Connect(context.Context) (sqldriver.Conn, error) {
-	return withHash.Open(c.dsn)
+	return base.Open(c.dsn)
 }
 
-func (c connector) Driver() sqldriver.Driver { return &sqlite.Driver{} }
+func (c connector) Driver() sqldriver.Driver { return base }

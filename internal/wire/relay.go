@@ -39,7 +39,7 @@ func Listen(network, to string) (*Relay, error) {
 	return r, nil
 }
 
-// Through gives a DSN of the base driver "mysql" or "postgres" with its address
+// Through gives a DSN of the base driver "mysql", "postgres" or "pgx" with its address
 // replaced by that of a new relay to it.
 func Through(driver, dsn string) (string, *Relay, error) {
 	switch driver {
@@ -54,7 +54,7 @@ func Through(driver, dsn string) (string, *Relay, error) {
 		}
 		cfg.Net, cfg.Addr = "tcp", r.Addr()
 		return cfg.FormatDSN(), r, nil
-	case "postgres":
+	case "postgres", "pgx":
 		u, err := url.Parse(dsn)
 		if err != nil || u.Host == "" {
 			return "", nil, errors.New("relay: the DSN is no URL with a host")
