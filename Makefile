@@ -10,13 +10,16 @@ BIN := $(GTX_TEST_CACHE)/bin
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI := $(BIN)/golangci-lint-$(GOLANGCI_VERSION)
 
+# What must not reach a user's go.sum has a module of its own.
+MODULES := $(shell sed -n 's/^modules="\(.*\)"$$/\1/p' scripts/test.sh)
+
 PKG ?= ./...
 TESTFLAGS ?=
 FUZZTIME ?= 15s
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## the gtx command, into bin/
@@ -56,6 +59,15 @@ chaos: ## faults on real processes for CHAOS_FOR (30m); CHAOS_SEED=n repeats the
 	@scripts/servers.sh
 	CHAOS_FOR=$(CHAOS_FOR) go test -count 1 -v -timeout 0 -run TestChaos ./integration/chaos
 
+CONFORMANCE ?=
+
+.PHONY: conformance
+conformance: ## public test suites through the bare drivers and ours, compared test by test: minutes, see docs/conformance.md
+	@scripts/servers.sh
+	go build -o $(BIN)/testservers ./internal/testserver/cmd/testservers
+	cd internal/conformance && go build -o $(BIN)/conformance ./cmd/conformance
+	cd internal/conformance && $(BIN)/testservers $(BIN)/conformance $(CONFORMANCE)
+
 SEEDS ?= 200000
 
 # What a share of runs in `make test`.
@@ -92,15 +104,15 @@ lint: $(GOLANGCI) ## format (gofumpt), vet, golangci-lint with the import rules,
 	go vet ./...
 	$(GOLANGCI) run ./...
 	@$(TIDY)
-	cd internal/difftest && go vet ./... && $(GOLANGCI) run ./...
-	@cd internal/difftest && $(TIDY)
+	@for module in $(MODULES); do cd $(CURDIR)/$$module; echo "lint $$module"; go vet ./...; $(GOLANGCI) run ./...; $(TIDY); done
 ifneq ($(CI),)
 	@changes=$$(git status --porcelain); if [[ -n $$changes ]]; then echo "the tree is not clean:"; echo "$$changes"; exit 1; fi
 endif
 
 .PHONY: format
 format: $(GOLANGCI) ## write the format that lint wants
-	$(GOLANGCI) fmt ./... && cd internal/difftest && $(GOLANGCI) fmt ./...
+	$(GOLANGCI) fmt ./...
+	@for module in $(MODULES); do cd $(CURDIR)/$$module; $(GOLANGCI) fmt ./...; done
 
 .PHONY: fuzz
 fuzz: ## every fuzz test for FUZZTIME (15s)

@@ -88,15 +88,28 @@ func (c *connector) Close() error {
 		all = append(all, c.look.Close())
 	}
 	if !c.closed.Swap(true) {
-		for _, base := range []driver.Connector{c.base, c.own} {
-			if cl, ok := base.(io.Closer); ok {
-				all = append(all, cl.Close())
-			}
-		}
+		all = append(all, closeAll(c.base, c.own)...)
 	}
+	return joined(all)
+}
+
+// joined leaves an error as it is where it is the only one.
+func joined(all []error) error {
 	all = slices.DeleteFunc(all, func(err error) bool { return err == nil })
 	if len(all) == 1 {
 		return all[0]
 	}
 	return errors.Join(all...)
+}
+
+// closeAll closes a base driver's connectors, as far as they can be closed, each
+// once.
+func closeAll(base, resolver driver.Connector) (all []error) {
+	if cl, ok := base.(io.Closer); ok {
+		all = append(all, cl.Close())
+	}
+	if cl, ok := resolver.(io.Closer); ok && !sameValue(base, resolver) {
+		all = append(all, cl.Close())
+	}
+	return all
 }

@@ -63,25 +63,41 @@ type wrapped struct {
 var _ driver.DriverContext = (*wrapped)(nil)
 
 // Open is for callers that know nothing of connectors: the connection's database
-// is served until the connection closes.
+// is served until the connection closes. Each has a phase two of its own, so
+// OpenConnector is cheaper.
 func (w *wrapped) Open(dsn string) (driver.Conn, error) {
-	c, err := w.OpenConnector(dsn)
+	c, err := w.connector(dsn)
 	if err != nil {
 		return nil, err
 	}
-	return c.Connect(context.Background())
+	c.res.Closed = c.Close
+	conn, err := c.Connect(context.Background())
+	if err != nil {
+		_ = c.Close() // the caller hears of the connection
+		return nil, err
+	}
+	return conn, nil
 }
 
 func (w *wrapped) OpenConnector(dsn string) (driver.Connector, error) {
-	base, err := w.open(dsn)
+	c, err := w.connector(dsn)
 	if err != nil {
 		return nil, err
 	}
+	return c, nil
+}
+
+func (w *wrapped) connector(dsn string) (*connector, error) {
 	s, err := w.cfg.settings()
 	if err != nil {
 		return nil, err
 	}
+	base, err := w.open(dsn)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.parse(base.Params); err != nil {
+		_ = joined(closeAll(base.Connector, base.Resolver)) // the caller hears of the parameter
 		return nil, err
 	}
 	return newConnector(w, base, s), nil

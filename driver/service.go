@@ -155,9 +155,10 @@ func (s *service) coordinator() gtx.Coordinator {
 // compare are taken for the same one.
 func same(a, b gtx.Coordinator) bool { return sameValue(a, b) }
 
-// sameValue is == where that does not panic, else whether the types are the same.
+// sameValue is == where that does not panic, which is where one of the two can be
+// compared, else whether the types are the same.
 func sameValue(a, b any) bool {
-	if t := reflect.TypeOf(a); t != reflect.TypeOf(b) || t == nil || !t.Comparable() {
+	if t := reflect.TypeOf(a); t != reflect.TypeOf(b) || t == nil || !reflect.ValueOf(a).Comparable() && !reflect.ValueOf(b).Comparable() {
 		return t == reflect.TypeOf(b)
 	}
 	return a == b

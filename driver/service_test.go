@@ -13,6 +13,12 @@ type uncomparable struct {
 	f func()
 }
 
+// holding can be compared as far as its type says.
+type holding struct {
+	gtx.Coordinator
+	v any
+}
+
 func TestSameCoordinator(t *testing.T) {
 	a, b := &pointer{}, &pointer{}
 	u := uncomparable{f: func() {}}
@@ -26,6 +32,8 @@ func TestSameCoordinator(t *testing.T) {
 		{"none yet", nil, a, false},
 		{"none", nil, nil, true},
 		{"values that cannot be compared", u, u, true},
+		{"values that hold what cannot be compared", holding{v: []int{1}}, holding{v: []int{1}}, true},
+		{"values of which one holds such", holding{v: []int{1}}, holding{v: 1}, false},
 		{"of two types", u, a, false},
 	} {
 		if got := same(c.a, c.b); got != c.want {

@@ -114,7 +114,7 @@ func (c dsnConnector) Driver() driver.Driver                        { return c.d
 func WrapConnector(base driver.Connector, d proxy.Dialect, cfg Config) driver.Connector {
 	s, err := cfg.settings()
 	if err != nil {
-		return failed{base, err}
+		return failed{base, cfg.Resolver, err}
 	}
 	return newConnector(
 		&byConnector{base: base, dialect: d, cfg: cfg},
@@ -142,10 +142,13 @@ func (b *byConnector) OpenConnector(dsn string) (driver.Connector, error) {
 // failed tells what is wrong with a Config as soon as somebody can hear it.
 type failed struct {
 	driver.Connector
-	err error
+	resolver driver.Connector
+	err      error
 }
 
 func (f failed) Connect(context.Context) (driver.Conn, error) { return nil, f.err }
+
+func (f failed) Close() error { return joined(closeAll(f.Connector, f.resolver)) }
 
 // Unwrap gives the base driver's connection to a function of sql.Conn.Raw, for what
 // database/sql has no words for: COPY of lib/pq, the methods of a pgx connection, all

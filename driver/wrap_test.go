@@ -256,6 +256,64 @@ func TestWrapConnectorCloses(t *testing.T) {
 	}
 }
 
+// TestOpen: who opens a connection by the driver alone has a database for as long as
+// the connection is open.
+func TestOpen(t *testing.T) {
+	for _, fail := range []bool{false, true} {
+		var c *closer
+		d := driver.New(func(dsn string) (driver.Base, error) {
+			b, err := sqlite.Open(dsn)
+			c = &closer{Connector: b.Connector}
+			if b.Connector = c; fail {
+				b.Connector = failing{c}
+			}
+			return b, err
+		})
+		conn, err := d.Open(filepath.Join(t.TempDir(), "x.db"))
+		if fail != (err == errWrong) { //nolint:errorlint // unchanged
+			t.Fatal(err)
+		}
+		if !fail {
+			if c.closed != 0 {
+				t.Error("closed too early")
+			}
+			if err := errors.Join(conn.Close(), conn.Close()); err != nil {
+				t.Error(err)
+			}
+		}
+		if c.closed != 1 {
+			t.Errorf("failing %t: its database was closed %d times", fail, c.closed)
+		}
+	}
+}
+
+// failing opens no connection.
+type failing struct{ *closer }
+
+func (failing) Connect(context.Context) (sqldriver.Conn, error) { return nil, errWrong }
+
+// TestRefusedCloses: what the base driver has given is closed where it is of no use.
+func TestRefusedCloses(t *testing.T) {
+	base, resolver := &closer{}, &closer{}
+	db := sql.OpenDB(driver.WrapConnector(base, sqlite.Dialect{}, driver.Config{LockWait: -1, Resolver: resolver}))
+	if err := db.Close(); err != nil {
+		t.Error(err)
+	}
+	if base.closed != 1 || resolver.closed != 1 {
+		t.Errorf("after a wrong Config: closed %d and %d times", base.closed, resolver.closed)
+	}
+	base, resolver = &closer{}, &closer{}
+	d := driver.New(func(string) (driver.Base, error) {
+		return driver.Base{Connector: base, Resolver: resolver, Dialect: sqlite.Dialect{}, Params: map[string]string{"gtx_guard": "perhaps"}}, nil
+	})
+	if _, err := d.(sqldriver.DriverContext).OpenConnector(""); err == nil {
+		t.Error("takes gtx_guard=perhaps")
+	}
+	if base.closed != 1 || resolver.closed != 1 {
+		t.Errorf("after a wrong parameter: closed %d and %d times", base.closed, resolver.closed)
+	}
+}
+
 // TestConfigRefused: what cannot be is told before anything runs.
 func TestConfigRefused(t *testing.T) {
 	for _, cfg := range []driver.Config{{LockWait: -1}, {ScanInterval: -time.Second}} {

@@ -88,19 +88,29 @@ func everything(t *testing.T, db *sql.DB) string {
 
 var errChanged = errors.New("changed my mind")
 
+// remakeTables makes the tables of formTables anew, whatever a form has left of them.
+func remakeTables(t *testing.T, s server, db *sql.DB) {
+	t.Helper()
+	for _, table := range []string{"stock", "orders", "counted"} {
+		mustExec(t, db, "DROP TABLE IF EXISTS "+table)
+	}
+	formTables(t, s, db)
+}
+
 // TestForms runs every form through database/sql: aborted it leaves every table
 // as it was, committed it does what it does outside a global transaction.
 func TestForms(t *testing.T) {
 	onEach(t, func(t *testing.T, s server) {
+		t.Parallel()
 		bus := embedded(t)
+		db, twin := open(t, s, s.dsn(t)), open(t, s, s.dsn(t))
 		for _, form := range forms {
 			if !strings.Contains(form.servers, letters[s.name]) {
 				continue
 			}
 			t.Run(form.text, func(t *testing.T) {
-				db, twin := open(t, s, s.dsn(t)), open(t, s, s.dsn(t))
-				formTables(t, s, db)
-				formTables(t, s, twin)
+				remakeTables(t, s, db)
+				remakeTables(t, s, twin)
 				before := everything(t, db)
 				want, err := twin.Exec(form.text)
 				if err != nil {
@@ -136,6 +146,7 @@ func TestForms(t *testing.T) {
 				if err := run(nil); err != nil {
 					t.Fatal(err)
 				}
+				clean(t, db)
 				if got, want := everything(t, db), everything(t, twin); got != want {
 					t.Errorf("after the commit\n%s, bare\n%s", got, want)
 				}

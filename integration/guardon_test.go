@@ -88,6 +88,7 @@ func hold(ctx context.Context, db *sql.DB) error {
 // one that holds its row, and does what it does after that end.
 func TestGuardOnWaits(t *testing.T) {
 	onEach(t, func(t *testing.T, s server) {
+		t.Parallel()
 		bus := watch(embedded(t))
 		dsn := s.dsn(t)
 		db, plain, twin := guarded(t, s, dsn), open(t, s, dsn), open(t, s, s.dsn(t))
@@ -258,6 +259,7 @@ func TestGuardOff(t *testing.T) {
 // gtx_undo at any time that others can see.
 func TestGuardOnForms(t *testing.T) {
 	onEach(t, func(t *testing.T, s server) {
+		t.Parallel()
 		dsn := severalDSN(t, s)
 		db, plain, twin := guarded(t, s, dsn), open(t, s, dsn), open(t, s, severalDSN(t, s))
 		if s.name == "sqlite" {
@@ -485,6 +487,7 @@ func TestGuardOnMixed(t *testing.T) {
 // abort, over the same rows: no row gets dirty and the sums are right.
 func TestGuardOnCrowd(t *testing.T) {
 	onEach(t, func(t *testing.T, s server) {
+		t.Parallel()
 		bus := embedded(t)
 		db := guarded(t, s, withParam(s.dsn(t), "gtx_lock_wait=30s"))
 		db.SetMaxOpenConns(16)

@@ -20,6 +20,7 @@ import (
 func TestGuardTriggerForms(t *testing.T) {
 	for _, s := range guardServers() {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
 			bus := embedded(t)
 			dsn, other := s.dsn(t), s.dsn(t)
 			db, twin, plain := open(t, s, dsn), open(t, s, other), outside(t, s, dsn)
@@ -28,12 +29,8 @@ func TestGuardTriggerForms(t *testing.T) {
 					continue
 				}
 				t.Run(form.text, func(t *testing.T) {
-					for _, text := range []string{"DROP TABLE IF EXISTS stock", "DROP TABLE IF EXISTS orders", "DROP TABLE IF EXISTS counted"} {
-						mustExec(t, db, text)
-						mustExec(t, twin, text)
-					}
-					formTables(t, s, db)
-					formTables(t, s, twin)
+					remakeTables(t, s, db)
+					remakeTables(t, s, twin)
 					guard(t, s, plain, "stock", "orders", "counted")
 					before := everything(t, db)
 					want, err := twin.Exec(form.text)
@@ -249,6 +246,7 @@ func TestGuardTriggerKeys(t *testing.T) {
 	}
 	for _, s := range guardServers() {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
 			bus := embedded(t)
 			dsn := s.dsn(t)
 			db, plain, strange := open(t, s, dsn), outside(t, s, dsn), outside(t, s, dsn)

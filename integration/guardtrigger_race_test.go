@@ -46,6 +46,7 @@ func TestGuardTriggerRace(t *testing.T) {
 	}
 	for _, s := range guardServers() {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
 			bus := embedded(t)
 			dsn := s.dsn(t)
 			db, plain := open(t, s, dsn), outside(t, s, dsn)

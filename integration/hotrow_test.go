@@ -60,6 +60,7 @@ func together(t *testing.T, n int, work func(i int) error) {
 // waits for whoever holds the row (rule W5).
 func TestHotRow(t *testing.T) {
 	onEach(t, func(t *testing.T, s server) {
+		t.Parallel()
 		bus := embedded(t)
 		db := open(t, s, s.dsn(t))
 		db.SetMaxOpenConns(16)
@@ -95,6 +96,7 @@ func TestCrossedRows(t *testing.T) {
 	for i, s := range all {
 		other := all[(i+1)%len(all)]
 		t.Run(s.name+"+"+other.name, func(t *testing.T) {
+			t.Parallel()
 			bus := embedded(t)
 			var dbs [2]*sql.DB
 			for i, s := range []server{s, other} {

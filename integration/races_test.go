@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/globaltx/globaltx/gtx"
@@ -66,8 +68,14 @@ func TestRaces(t *testing.T) {
 		}
 	}
 	logged(t) // what is stuck is told, hundreds of times here
-	var lines []string
+	var mu sync.Mutex
+	var lines []string // under mu
+	t.Cleanup(func() { // when the servers, side by side, are done
+		slices.Sort(lines)
+		t.Logf("%d transactions for each cell\n| server | level | shape | rows exact | stale | committed | aborted | conflicts | stuck rows | outside writes | lost | outside gave way |\n%s", n, strings.Join(lines, "\n"))
+	})
 	onEach(t, func(t *testing.T, s server) {
+		t.Parallel()
 		levels := []sql.IsolationLevel{sql.LevelRepeatableRead, sql.LevelReadCommitted}
 		if s.driver == "gtx-sqlite" {
 			levels = []sql.IsolationLevel{sql.LevelDefault}
@@ -93,13 +101,14 @@ func TestRaces(t *testing.T) {
 							c.n /= 2 // its writers wait 100 ms at a time
 						}
 						c.run()
+						mu.Lock()
+						defer mu.Unlock()
 						lines = append(lines, fmt.Sprintf("| %s | %s | %s | %s |", s.name, level, sh.name, c.tally()))
 					})
 				}
 			})
 		}
 	})
-	t.Logf("%d transactions for each cell\n| server | level | shape | rows exact | stale | committed | aborted | conflicts | stuck rows | outside writes | lost | outside gave way |\n%s", n, strings.Join(lines, "\n"))
 }
 
 // newOperator opens a resolver of its own, as gtx resolve does.

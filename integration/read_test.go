@@ -151,6 +151,7 @@ var readers = []struct {
 // what there is after its end, and looks to the program as on the bare driver.
 func TestReadWaits(t *testing.T) {
 	onEach(t, func(t *testing.T, s server) {
+		t.Parallel()
 		bus := watch(embedded(t))
 		db, twin := open(t, s, s.dsn(t)), open(t, s, s.dsn(t))
 		formTables(t, s, db)
@@ -715,6 +716,7 @@ func TestReadBank(t *testing.T) {
 	}
 	const writers, pairs, money = 8, 6, 200
 	onEach(t, func(t *testing.T, s server) {
+		t.Parallel()
 		bus := embedded(t)
 		db := open(t, s, s.dsn(t))
 		db.SetMaxOpenConns(16)

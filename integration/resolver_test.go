@@ -157,6 +157,7 @@ func push(t testing.TB, rms []*undo.Resolver, all []gtx.XID, pick func(i int) []
 // one process scans as well. Every one is ended once.
 func TestResolverBurst(t *testing.T) {
 	onEach(t, func(t *testing.T, s server) {
+		t.Parallel()
 		j, dsn := newJudge(), s.dsn(t)
 		rms, n := make([]*undo.Resolver, 10), 2000
 		if s.driver == "gtx-sqlite" {
@@ -351,6 +352,7 @@ func TestScanOfAMixedPage(t *testing.T) {
 func TestServerDiesInPhaseTwo(t *testing.T) {
 	for _, s := range []server{servers()[1], servers()[3]} {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
 			private := testserver.Private(t, s.name)
 			j, dsn := newJudge(), private.DSN()
 			r := rm(t, s, dsn, j, false)

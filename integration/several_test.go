@@ -134,6 +134,7 @@ func errorCode(err error) string {
 // bare driver, in a local transaction and without one, and an abort undoes it.
 func TestSeveral(t *testing.T) {
 	onEach(t, func(t *testing.T, s server) {
+		t.Parallel()
 		bus := embedded(t)
 		db, twin := open(t, s, severalDSN(t, s)), open(t, s, severalDSN(t, s))
 		formTables(t, s, db)

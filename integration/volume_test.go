@@ -166,6 +166,7 @@ func settle(t *testing.T, db *sql.DB) {
 func TestVolumeWideRow(t *testing.T) {
 	full := volume(3<<20, 64<<20)
 	onEach(t, func(t *testing.T, s server) {
+		t.Parallel()
 		bus, db := embedded(t), open(t, s, s.dsn(t))
 		kind, value, sum := "LONGBLOB", "REPEAT(x'61', %d)", "SHA2(b, 256)"
 		sizes := []int{full, 1}
@@ -224,6 +225,7 @@ func TestVolumeWideRow(t *testing.T) {
 func TestVolumeBranches(t *testing.T) {
 	few, many := 1024, volume(1200, 4096)
 	onEach(t, func(t *testing.T, s server) {
+		t.Parallel()
 		db := open(t, s, s.dsn(t))
 		mustExec(t, db, "CREATE TABLE stock (id INT PRIMARY KEY, n INT)")
 		mustExec(t, db, "INSERT INTO stock VALUES (1, 0), (2, 0)")
@@ -289,6 +291,7 @@ func others(t *testing.T, s server, db *sql.DB, n int) {
 func TestVolumeOthers(t *testing.T) {
 	n := volume(50_000, 5_000_000)
 	onEach(t, func(t *testing.T, s server) {
+		t.Parallel()
 		bus := embedded(t)
 		dsn := s.dsn(t)
 		db, err := sql.Open(s.driver, dsn)

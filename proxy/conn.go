@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -61,7 +62,15 @@ func Wrap(base driver.Conn, res *Resource) driver.Conn {
 	return offered(&conn{base: base, at: interfacesOf(base), res: res, names: map[sqltext.Name]string{}})
 }
 
-func (c *conn) Close() error { return c.base.Close() }
+func (c *conn) Close() error {
+	err := c.base.Close()
+	if c.res.Closed != nil {
+		if cerr := c.res.Closed(); err == nil {
+			err = cerr
+		}
+	}
+	return err
+}
 
 func (c *conn) Prepare(query string) (driver.Stmt, error) {
 	return c.PrepareContext(context.Background(), query)
@@ -129,19 +138,20 @@ type plainTx struct {
 	c    *conn
 }
 
-func (t *plainTx) Commit() error {
-	defer t.end()
-	return t.base.Commit()
-}
+func (t *plainTx) Commit() error { return t.end(driver.Tx.Commit) }
 
-func (t *plainTx) Rollback() error {
-	defer t.end()
-	return t.base.Rollback()
-}
+func (t *plainTx) Rollback() error { return t.end(driver.Tx.Rollback) }
 
-func (t *plainTx) end() {
-	t.c.plain = false
-	t.c.txEnded()
+// end lets go of the base driver's transaction, which may hold the caller's context
+// while others of its slab live on.
+func (t *plainTx) end(how func(driver.Tx) error) error {
+	base := t.base
+	if base == nil { // the next one may be open
+		return sql.ErrTxDone
+	}
+	t.base, t.c.plain = nil, false
+	defer t.c.txEnded()
+	return how(base)
 }
 
 // lost tells that the connection was given up. Its base driver may see nothing
@@ -275,8 +285,14 @@ func (c *conn) branchFor(ctx context.Context) (b *branch, auto bool, err error) 
 // analyse understands a text in the modes of the session.
 func (c *conn) analyse(ctx context.Context, text string) (*sqltext.Statement, error) {
 	if !c.inspected {
+		if c.at.execs == nil || c.at.queries == nil {
+			return nil, c.mustPrepare()
+		}
 		var err error
-		if c.flavour, c.mode, err = c.res.Dialect.Inspect(ctx, c.base); err != nil {
+		c.flavour, c.mode, err = c.res.Dialect.Inspect(ctx, c.base)
+		if errors.Is(err, driver.ErrSkip) { // database/sql would prepare, to no avail
+			return nil, c.mustPrepare()
+		} else if err != nil {
 			return nil, err
 		}
 		if err = c.atHome(ctx); err != nil {

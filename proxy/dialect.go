@@ -18,7 +18,8 @@ type Dialect interface {
 	// Inspect learns, with at most one round trip, the flavour of the server and
 	// the modes of the session that change how text is read and captured. It returns gtx.ErrUnsupported when the
 	// session cannot be captured faithfully. Called before the first captured
-	// statement of a connection, and again after the pool has reset it.
+	// statement of a connection, and again when a statement or Unwrap may have changed
+	// the session.
 	Inspect(ctx context.Context, c driver.Conn) (sqltext.Dialect, sqltext.Mode, error)
 
 	// Resolve turns the target that a statement names into a Table.ID, asking q

@@ -2,11 +2,14 @@ package proxy
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/proxy/sqltext"
 )
 
 func is[T any](v any) bool {
@@ -122,6 +125,94 @@ func TestStatementTwice(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// TestTransactionTwice: who ends a local transaction once more does not end the next
+// one, nor what is known of it, and what the base driver gave is let go.
+func TestTransactionTwice(t *testing.T) {
+	b := &fakeBase{}
+	c, inner := wrapLast(t, b)
+	begin := func() driver.Tx {
+		tx, err := c.(driver.ConnBeginTx).BeginTx(t.Context(), driver.TxOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tx
+	}
+	for _, end := range []func(driver.Tx) error{driver.Tx.Commit, driver.Tx.Rollback} {
+		one := begin()
+		if err := end(one); err != nil || inner.plain {
+			t.Fatalf("%v, open %t", err, inner.plain)
+		}
+		two := begin()
+		sent := len(b.trace)
+		if err := errors.Join(one.Rollback(), one.Commit()); err == nil || !inner.plain || len(b.trace) != sent {
+			t.Errorf("%v, the next one is open: %t, sent %q", err, inner.plain, b.trace[sent:])
+		}
+		if one.(*plainTx).base != nil {
+			t.Error("the base driver's transaction is kept")
+		}
+		if err := two.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestBaseTooOld: in a global transaction, and where rows must be decided, a base
+// connection without what capture needs is refused, and nothing runs on it.
+func TestBaseTooOld(t *testing.T) {
+	for conn := range fakeConns {
+		base := fakeConns[conn](&fakeConn{b: &fakeBase{}})
+		if is[driver.ExecerContext](base) && is[driver.QueryerContext](base) {
+			continue
+		}
+		b := &fakeBase{conn: conn, stmt: len(fakeStmts) - 1}
+		enter := func(context.Context, *gtx.Tx) (gtx.ResourceID, error) { return "r", nil }
+		db := sql.OpenDB(wrapConnector{b, NewResource(Config{Dialect: unread{}, Enter: enter})})
+		exec := func(ctx context.Context) error { _, err := db.ExecContext(ctx, "insert"); return err }
+		query := func(ctx context.Context) error {
+			rows, err := db.QueryContext(ctx, "select")
+			if err == nil {
+				err = errors.Join(rows.Err(), rows.Close())
+			}
+			return err
+		}
+		_, _, err := gtx.Join(t.Context(), nil, gtx.XID{Seq: 1}, func(ctx context.Context) error {
+			refusedBase(t, pick(kinds, conn), exec(ctx))
+			refusedBase(t, pick(kinds, conn), query(ctx))
+			refusedBase(t, pick(kinds, conn), query(gtx.ReadCommitted(t.Context())))
+			return nil
+		})
+		if err := errors.Join(err, db.Close()); err != nil {
+			t.Error(err)
+		}
+		for _, call := range b.trace {
+			if strings.HasPrefix(call, "exec") || strings.HasPrefix(call, "query") || strings.HasPrefix(call, "begin") {
+				t.Errorf("connection %v: sent %q", pick(kinds, conn), call)
+			}
+		}
+	}
+}
+
+// TestBaseSkips: so is one that has them and answers ErrSkip, as wrappers do.
+func TestBaseSkips(t *testing.T) {
+	_, c := wrapLast(t, &fakeBase{})
+	c.res.Dialect = skips{}
+	_, err := c.analyse(t.Context(), "insert")
+	refusedBase(t, nil, err)
+}
+
+type skips struct{ unread }
+
+func (skips) Inspect(context.Context, driver.Conn) (sqltext.Dialect, sqltext.Mode, error) {
+	return 0, sqltext.Mode{}, driver.ErrSkip
+}
+
+func refusedBase(t *testing.T, conn []string, err error) {
+	t.Helper()
+	if u := (*gtx.UnsupportedError)(nil); !errors.As(err, &u) || u.Code != "base-driver" {
+		t.Errorf("connection %v: %v", conn, err)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/globaltx/globaltx/gtx"
 )
 
 // query runs catalogue look-ups on a base connection (undo.Query).
@@ -21,14 +23,26 @@ func (c *conn) query(ctx context.Context, text string, args ...any) ([][]string,
 	}
 	q, ok := c.base.(driver.QueryerContext)
 	if !ok {
-		return nil, fmt.Errorf("query catalogue: %T cannot query without preparing", c.base)
+		return nil, c.mustPrepare()
 	}
 	rows, err := q.QueryContext(ctx, text, c.passing(named, false))
-	if err != nil {
+	switch {
+	case errors.Is(err, driver.ErrSkip):
+		return nil, c.mustPrepare()
+	case err != nil:
 		return nil, fmt.Errorf("query catalogue: %w", err)
 	}
 	out, err := readText(rows)
 	return out, errors.Join(err, rows.Close())
+}
+
+// mustPrepare says why nothing can be captured on a base connection that Wrap should
+// not have been given.
+func (c *conn) mustPrepare() error {
+	return &gtx.UnsupportedError{
+		Code: "base-driver", Reason: fmt.Sprintf("a %T does not run texts, or none with arguments, without preparing them", c.base),
+		Hint: "open it as driver.Wrap says, for MySQL with multiStatements=true&interpolateParams=true",
+	}
 }
 
 // passing gives the arguments for a text that does not come again (Passing).

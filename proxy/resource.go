@@ -54,6 +54,9 @@ type Config struct {
 	// Look runs a query of this module on a connection of its own, so that it sees
 	// what has committed by now. Needed where Reading.SeesNow is false.
 	Look undo.Query
+	// Closed, if not nil, is called when a connection has been closed, for one that
+	// nobody else stands behind.
+	Closed func() error
 	// LockWait bounds the wait for a row that another global transaction holds.
 	// Zero: 5 s.
 	LockWait time.Duration

@@ -379,6 +379,7 @@ func compare(t *testing.T, step, conn, stmt int, f fault) {
 // and for arguments meets every kind of statement; the rest, which has nothing to
 // do with statements, meets each of them somewhere.
 func TestSame(t *testing.T) {
+	t.Parallel()
 	for conn := range fakeConns {
 		every := len(fakeStmts)
 		rest := slices.Concat(pick(kinds, conn)[2:4], pick(kinds, conn)[5:])
@@ -403,6 +404,7 @@ var calls = []string{
 
 // TestSameFaults is TestSame with one call that fails.
 func TestSameFaults(t *testing.T) {
+	t.Parallel()
 	var faults []fault
 	for _, call := range calls {
 		for n := 1; n <= 2; n++ {

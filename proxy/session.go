@@ -40,14 +40,14 @@ func effectOf(text string) effect {
 	switch {
 	case more(s):
 		return schemaMaybe
-	case word == wSelect, word == wWith:
+	case word == wSelect, word == wWith, word == wInsert, word == wUpdate, word == wDelete:
 		if setsConfig(s) {
 			return sessionMaybe
 		}
 		return noEffect
 	}
 	switch word {
-	case wInsert, wUpdate, wDelete, wReplace, wBegin, wCommit, wRollback, wSavepoint, wRelease:
+	case wReplace, wBegin, wCommit, wRollback, wSavepoint, wRelease:
 		return noEffect
 	case wSet, wUse, wReset, wDiscard, wShow, wPragma:
 		return sessionMaybe

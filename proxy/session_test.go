@@ -32,17 +32,20 @@ func TestEffectOf(t *testing.T) {
 		"SHOW x":                                   sessionMaybe,
 		"PRAGMA x":                                 sessionMaybe,
 		"SELECT set_config('a', 'b', false)":       sessionMaybe,
-		"SELECT pg_catalog.Set_Config('a','b',true)": sessionMaybe,
-		"SELECT a_b, sett_config, set_confi":         noEffect,
-		"SELECT reset_configs()":                     sessionMaybe, // never too little
-		"SELECT _config":                             noEffect,
-		"CREATE TABLE t (a int)":                     schemaMaybe,
-		"selects":                                    schemaMaybe,
-		"sel":                                        schemaMaybe,
-		"updat\u00e9":                                schemaMaybe,
-		"":                                           schemaMaybe,
-		"(":                                          schemaMaybe,
-		"CALL p()":                                   schemaMaybe,
+		"SELECT pg_catalog.Set_Config('a','b',true)":       sessionMaybe,
+		"INSERT INTO t SELECT set_config('a', 'b', false)": sessionMaybe,
+		"UPDATE t SET a = set_config('a', 'b', false)":     sessionMaybe,
+		"DELETE FROM t WHERE set_config('a','b',false)=''": sessionMaybe,
+		"SELECT a_b, sett_config, set_confi":               noEffect,
+		"SELECT reset_configs()":                           sessionMaybe, // never too little
+		"SELECT _config":                                   noEffect,
+		"CREATE TABLE t (a int)":                           schemaMaybe,
+		"selects":                                          schemaMaybe,
+		"sel":                                              schemaMaybe,
+		"updat\u00e9":                                      schemaMaybe,
+		"":                                                 schemaMaybe,
+		"(":                                                schemaMaybe,
+		"CALL p()":                                         schemaMaybe,
 	} {
 		if got := effectOf(text); got != want {
 			t.Errorf("effectOf(%q) = %d, want %d", text, got, want)

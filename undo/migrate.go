@@ -134,6 +134,9 @@ func (r *Resolver) readID(ctx context.Context, q interface {
 	if len(lines) == 0 {
 		return "", nil
 	}
+	if len(lines[0]) != 2 { // what answers is no database of a dialect that is known here
+		return "", fmt.Errorf("read identity of the database: a row of %d columns, want 2", len(lines[0]))
+	}
 	if v := lines[0][1]; v != strconv.Itoa(SchemaVersion) {
 		return "", &versionError{v}
 	}

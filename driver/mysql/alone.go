@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"regexp"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -32,7 +33,12 @@ var _ proxy.Alone = alone{}
 //   - With the flag the server takes whatever is behind a semicolon, even a comment,
 //     for another statement, which ends well and affects no row, or, where it is a
 //     NUL byte or the end of a versioned comment, is an error. So this semicolon
-//     becomes a blank.
+//     becomes a blank. Of a stored program the server without the flag keeps what
+//     stands in front of it, so there the text ends with it. (MySQL keeps that
+//     semicolon itself, too, which cannot be had: it runs the same.)
+//   - The proof leaves ROW_COUNT, FOUND_ROWS and LAST_INSERT_ID as they were, and on
+//     MariaDB the warnings. On MySQL it replaces those, so that a SHOW WARNINGS or GET
+//     DIAGNOSTICS that has to be proven shows the proof's.
 type alone struct{}
 
 // Text gives text, or text without the semicolon that ends it, or the error that
@@ -61,16 +67,27 @@ func (alone) Text(ctx context.Context, c driver.Conn, text string) (string, erro
 	return text, nil
 }
 
-// without makes a blank of the semicolon at i.
-func without(text string, i int) string { return text[:i] + " " + text[i+1:] }
+// stores tells of a text that may be kept by the server: a procedure, a trigger, an
+// event.
+var stores = regexp.MustCompile(`(?i)\b(create|alter)\b`)
+
+// without takes away the semicolon at i, behind which are only comments: those that
+// carry a trace are still sent, and none is stored.
+func without(text string, i int) string {
+	if stores.MatchString(text[:i]) {
+		return text[:i]
+	}
+	return text[:i] + " " + text[i+1:]
+}
 
 // Error gives what the server says of text, of which err was said after Text had
-// changed it: an error of syntax quotes the text.
+// changed it: an error of syntax quotes the text. Other answers to the proof are not
+// given on: the text may have run, and driver.ErrBadConn would have it run again.
 func (alone) Error(ctx context.Context, c driver.Conn, text string, err error) error {
 	if !is(err, errSyntax) {
 		return err
 	}
-	if said := prove(ctx, c, text); said != nil {
+	if said := prove(ctx, c, text); is(said, errSyntax) {
 		return said
 	}
 	return err
@@ -94,11 +111,28 @@ func prove(ctx context.Context, c driver.Conn, text string) error {
 		return fmt.Errorf("prepare statement: %T takes no context", c)
 	}
 	s, err := p.PrepareContext(ctx, text)
-	if is(err, errNotPreparable) {
+	switch {
+	case err == nil:
+		return s.Close()
+	case is(err, errNotPreparable):
 		return nil
+	case errors.Is(err, driver.ErrBadConn):
+		return notSent(ctx, c)
 	}
-	if err != nil {
-		return err
+	return err
+}
+
+// notSent gives the error of Exec and Query where Prepare of go-sql-driver answers
+// driver.ErrBadConn, which would cost the program a connection that is well: the
+// text is larger than MaxAllowedPacket, or rows are being read.
+func notSent(ctx context.Context, c driver.Conn) error {
+	if v, ok := c.(driver.Validator); ok && v.IsValid() {
+		return mysql.ErrPktTooLarge
 	}
-	return s.Close()
+	if p, ok := c.(driver.Pinger); ok {
+		if err := p.Ping(ctx); errors.Is(err, mysql.ErrBusyBuffer) {
+			return err
+		}
+	}
+	return driver.ErrBadConn
 }

@@ -49,8 +49,8 @@ func TestBare(t *testing.T) {
 			t.Run(params, func(t *testing.T) {
 				bare, ours := newTranscriber(t, "mysql", d.dsn(params)), newTranscriber(t, "gtx-mysql", d.dsn(params))
 				for i, s := range bareScripts() {
-					if v > 1 && i%len(bareVariants) != v {
-						continue // the flags are the first ones' matter; of the others each has its share
+					if v > 1 && i%len(bareVariants) != v || v == 1 && len(s.args) == 0 && i%2 != 0 {
+						continue // what the flags change is the first ones' matter; of the others each has its share
 					}
 					for _, way := range []string{"query", "exec", "prepare"} {
 						if way == "exec" && len(s.args) > 0 && !strings.HasPrefix(s.text, "INSERT") && !strings.HasPrefix(s.text, "UPDATE") {

@@ -70,7 +70,8 @@ func (p *packet) exec(ctx context.Context, c driver.Conn) (mysql.Result, error) 
 	}
 	r, ok := res.(mysql.Result)
 	if !ok {
-		return nil, fmt.Errorf("read results: %T is not a mysql.Result", res)
+		// Not a refusal: the statement has run, and must be rolled back.
+		return nil, fmt.Errorf("read results: a %T has taken the place of the base driver's mysql.Result: hand that out where its connections are wrapped", res)
 	}
 	if got := len(r.AllRowsAffected()); got != p.n {
 		return nil, fmt.Errorf("read results: %d statements answered, %d were sent", got, p.n)

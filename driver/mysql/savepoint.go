@@ -86,8 +86,19 @@ func failed(ctx context.Context, c driver.Conn, r *proxy.Capture, err error) err
 	// Where the savepoint is not there, the packet failed before it, or the server
 	// has rolled back everything.
 	if _, back := e.ExecContext(ctx, "ROLLBACK TO SAVEPOINT "+ownSavepoint, nil); back != nil {
+		if my.Number == errSyntax && r.Begin != "" && rolled(ctx, e) { // of the user's statement it comes behind the savepoint
+			return fmt.Errorf("%w (%w)", unsupported("base-driver", "the base driver's connections take one statement in a packet",
+				"open them with multiStatements=true&interpolateParams=true, see driver.Wrap"), err)
+		}
 		return fmt.Errorf("%w (rolled back: %w)", err, back)
 	}
 	r.Kept, r.Wrote = true, r.Header
 	return err
+}
+
+// rolled rolls the local transaction back, if there is one: what is refused has done
+// nothing.
+func rolled(ctx context.Context, e driver.ExecerContext) bool {
+	_, err := e.ExecContext(ctx, "ROLLBACK", nil)
+	return err == nil
 }

@@ -37,7 +37,7 @@ var (
 	}
 )
 
-func TestJoinedUpdate(t *testing.T) { onAll(t, testJoinedUpdate) }
+func TestJoinedUpdate(t *testing.T) { onEach(t, testJoinedUpdate) }
 
 func testJoinedUpdate(t *testing.T) {
 	setup(t, shop...).sameAsBare(shopFill, shopReset, shopSee, []bareCase{
@@ -67,7 +67,7 @@ func testJoinedUpdate(t *testing.T) {
 	})
 }
 
-func TestInsertForms(t *testing.T) { onAll(t, testInsertForms) }
+func TestInsertForms(t *testing.T) { onEach(t, testInsertForms) }
 
 func testInsertForms(t *testing.T) {
 	setup(t, shop...).sameAsBare(shopFill, shopReset, shopSee, []bareCase{
@@ -89,7 +89,7 @@ func testInsertForms(t *testing.T) {
 	})
 }
 
-func TestUpsert(t *testing.T) { onAll(t, testUpsert) }
+func TestUpsert(t *testing.T) { onEach(t, testUpsert) }
 
 func testUpsert(t *testing.T) {
 	cases := []bareCase{
@@ -120,7 +120,7 @@ func testUpsert(t *testing.T) {
 	setup(t, shop...).sameAsBare(shopFill, shopReset, shopSee, cases)
 }
 
-func TestKeyUpdate(t *testing.T) { onAll(t, testKeyUpdate) }
+func TestKeyUpdate(t *testing.T) { onEach(t, testKeyUpdate) }
 
 func testKeyUpdate(t *testing.T) {
 	b := setup(t, shop...)

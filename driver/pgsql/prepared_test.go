@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -194,7 +195,7 @@ func testPreparedAsBare(t *testing.T) {
 	for n, tt := range tests {
 		t.Run(fmt.Sprint(n, " ", tt.text, " ", tt.session, tt.outside), func(t *testing.T) {
 			b.T = t
-			b.run(fill...)
+			b.run(strings.Join(fill, ";"))
 			br := b.begin(uint64(n + 1))
 			defer br.conn.Close()
 			r, err := br.request(tt.text)

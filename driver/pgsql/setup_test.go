@@ -32,18 +32,17 @@ type bench struct {
 	tables  map[sqltext.Name]*undo.Table
 }
 
-// onEach runs a test on a server of either way to capture, before and from 18 on: the
-// older one behind lib/pq, the newer one behind pgx.
+// onEach runs a test on a server of either way to capture, before and from 18 on, at
+// the same time: the older one behind lib/pq, the newer one behind pgx.
 func onEach(t *testing.T, test func(*testing.T)) {
-	for _, server := range []string{testserver.NamePostgres15, testserver.NamePostgres18 + viaPGX} {
-		t.Run(server, test)
-	}
+	on(t, test, testserver.NamePostgres15, testserver.NamePostgres18+viaPGX)
 	if os.Getenv("GTX_TEST_DRIVERS") == "all" {
 		crosswise(t, test)
 	}
 }
 
-// onAll runs a test on every server behind every base driver.
+// onAll runs a test on every server behind every base driver: for what passes through
+// the base driver, such as arguments, values, errors and prepared statements.
 func onAll(t *testing.T, test func(*testing.T)) {
 	onEach(t, test)
 	if os.Getenv("GTX_TEST_DRIVERS") != "all" {
@@ -52,8 +51,15 @@ func onAll(t *testing.T, test func(*testing.T)) {
 }
 
 func crosswise(t *testing.T, test func(*testing.T)) {
-	for _, server := range []string{testserver.NamePostgres15 + viaPGX, testserver.NamePostgres18} {
-		t.Run(server, test)
+	on(t, test, testserver.NamePostgres15+viaPGX, testserver.NamePostgres18)
+}
+
+func on(t *testing.T, test func(*testing.T), names ...string) {
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t)
+		})
 	}
 }
 

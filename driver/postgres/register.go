@@ -55,27 +55,29 @@ type lazy struct {
 }
 
 func (l lazy) Connect(ctx context.Context) (sqldriver.Conn, error) {
+	if !l.resolver {
+		// As sql.Open("postgres", dsn) connects: without the context. Where that has ended,
+		// the first statement says so.
+		return pq.Open(l.dsn)
+	}
 	cfg, err := pq.NewConfig(l.dsn)
 	if err != nil {
 		return nil, err
 	}
-	program, phase2, err := connectors(cfg)
+	_, phase2, err := connectors(cfg)
 	if err != nil {
 		return nil, err
 	}
-	if l.resolver {
-		return phase2.Connect(ctx)
-	}
-	return program.Connect(ctx)
+	return phase2.Connect(ctx)
 }
 
 func (lazy) Driver() sqldriver.Driver { return &pq.Driver{} }
 
-// NewConnector is pq.NewConnectorConfig with global transactions, for sql.OpenDB. A
-// dialer for phase two is config.Resolver's business; without one its connections are
-// dialled as lib/pq does by itself.
+// NewConnector is pq.NewConnectorConfig with global transactions, for sql.OpenDB. It
+// keeps a copy of cfg. A dialer for phase two is config.Resolver's business; without
+// one its connections are dialled over the network as cfg tells.
 func NewConnector(cfg pq.Config, config driver.Config) (sqldriver.Connector, error) {
-	c, phase2, err := connectors(cfg)
+	c, phase2, err := connectors(cfg.Clone()) // phase two reads its map at any time
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,9 @@ const (
 	KeyXID = "gtx-xid"
 	// KeyBranches reports the branches in the trailer of a response.
 	KeyBranches = "gtx-branches"
+	// KeyFailed stands beside KeyBranches with the value "1" where the handler
+	// itself has returned an error. An error without it has come up on the way back.
+	KeyFailed = "gtx-failed"
 )
 
 // DialOptions let calls over a connection take the peer into the transaction of
@@ -79,13 +82,16 @@ func withXID(ctx context.Context, xid gtx.XID) context.Context {
 }
 
 // after takes over the peer's branches. A failed call without a report says
-// nothing: what the peer registered stays open, and rule C1 aborts.
+// nothing: what the peer registered stays open, and rule C1 aborts. The trailer
+// comes along, too, when an answer did not fit or was refused after the handler
+// had succeeded. That answer is lost, so the report beside it is not taken.
 func after(tx *gtx.Tx, method string, trailer metadata.MD, callErr error) error {
 	var err error
 	switch values := trailer.Get(KeyBranches); len(values) {
 	case 1:
 		var confirmed, dead []gtx.BranchRef
-		if confirmed, dead, err = report.Parse(values[0], tx.XID()); err == nil {
+		confirmed, dead, err = report.Parse(values[0], tx.XID())
+		if err == nil && (callErr == nil || len(trailer.Get(KeyFailed)) > 0) {
 			tx.Report(confirmed, dead)
 		}
 	case 0:

@@ -16,13 +16,14 @@
 // # What is guaranteed
 //
 // The service's branches end with the caller's transaction. A call whose answer
-// is lost (deadline, broken connection, panic in the handler, a report that does
-// not fit) leaves its branches unreported, and a transaction with an unreported
-// branch is aborted by the coordinator (rule C1), whatever the caller makes of the
-// error. A peer that answers with success and without joining
-// is an error, because its work would stand outside the transaction. A stream
-// inside a transaction is refused before it begins, on both sides: it has no
-// moment at which its branches are known while the caller still waits for them.
+// is lost (deadline, broken connection, panic in the handler, an answer or a report
+// that does not fit, an interceptor on the way back that makes an error of it)
+// leaves its branches unreported, and a transaction with an unreported branch is
+// aborted by the coordinator (rule C1), whatever the caller makes of the error. A
+// peer that answers with success and without joining is an error, because its work
+// would stand outside the transaction. A stream inside a transaction is refused
+// before it begins, on both sides: it has no moment at which its branches are known
+// while the caller still waits for them.
 //
 // # What is not
 //
@@ -36,9 +37,11 @@
 // gRPC's own retries (transparent, or of a service config) show the caller one
 // attempt of several. If another attempt has reached its handler too, its branches
 // are in no report and the transaction is aborted: nothing is done twice. An
-// interceptor that tries again, or sends the same call to two servers at a time,
-// is best placed before this one: each attempt then makes a report of its own,
-// and what two handlers did counts twice, as it would without a transaction.
+// interceptor that tries again is best placed before this one: each attempt then
+// makes a report of its own, and what two handlers did counts twice, as it would
+// without a transaction. One that sends the same call to two servers at a time must
+// stand before this one, because the attempts after it share one trailer, which gRPC
+// does not guard.
 //
 // An interceptor that turns panics into errors may stand on either side. Before
 // this one, nothing of a handler that panics is reported. After it, branches that
@@ -48,8 +51,11 @@
 //
 //	request metadata   gtx-xid: XID
 //	trailer            gtx-branches: XID { SP ("+" | "-") resource "/" branch { "," distance } }
+//	                   gtx-failed: 1
 //
-// as in package gtxhttp. The trailer comes with an error status, too.
+// as in package gtxhttp. The trailer comes with an error status, too; gtx-failed
+// then says that the handler returned it. Where it is missing the handler succeeded
+// and the answer was lost.
 //
 // Everything here is safe for concurrent use.
 package gtxgrpc

@@ -49,6 +49,7 @@ type options struct {
 	dial   []grpc.DialOption   // nil: DialOptions
 	watch  func() error
 	memory bool // over bufconn in place of loopback
+	spy    *spy
 }
 
 // service starts a server for check and gives a client of it.
@@ -71,6 +72,11 @@ func service(t *testing.T, c gtx.Coordinator, check func(context.Context) error,
 			t.Fatal(err)
 		}
 		lis, target = tcp, tcp.Addr().String()
+	}
+	if o.spy != nil {
+		o.spy.Listener = lis
+		lis = o.spy
+		o.dial = append(o.dial, grpc.WithStatsHandler(o.spy))
 	}
 	srv := grpc.NewServer(o.server...)
 	healthpb.RegisterHealthServer(srv, &health{check: check, watch: o.watch})

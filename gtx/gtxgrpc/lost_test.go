@@ -323,3 +323,51 @@ func TestReportThatDoesNotFitAborts(t *testing.T) {
 		}
 	})
 }
+
+// refuse fails where everything has gone well, as an interceptor that validates
+// answers may.
+func refuse(err error) error {
+	if err == nil {
+		err = status.Error(codes.DataLoss, "the answer is not valid")
+	}
+	return err
+}
+
+// The handler has succeeded and its report is in the trailer, and the caller has no
+// answer for all that: it must not depend on him that the transaction is aborted.
+func TestAnswerThatIsLostBesideItsReportAborts(t *testing.T) {
+	refuseOnServer := grpc.ChainUnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+		resp, err := handle(ctx, req)
+		return resp, refuse(err)
+	})
+	refuseOnClient := grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		return refuse(invoke(ctx, method, req, reply, cc, opts...))
+	})
+	cases := map[string]struct {
+		server grpc.ServerOption
+		dial   grpc.DialOption
+		code   codes.Code
+	}{
+		"too large to send":      {server: grpc.MaxSendMsgSize(1), code: codes.ResourceExhausted},
+		"too large to receive":   {dial: grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1)), code: codes.ResourceExhausted},
+		"refused on the service": {server: refuseOnServer, code: codes.DataLoss},
+		"refused on the caller":  {dial: refuseOnClient, code: codes.DataLoss},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			c := memory.New()
+			o := options{server: serverOptions(c, gtxgrpc.Config{Trust: trustAll}), dial: gtxgrpc.DialOptions()}
+			if tc.server != nil {
+				o.server = append([]grpc.ServerOption{tc.server}, o.server...)
+			}
+			if tc.dial != nil {
+				o.dial = append(o.dial, tc.dial)
+			}
+			client := service(t, c, func(ctx context.Context) error { return memory.Branch(ctx, stock, confirm) }, o)
+			callErr, err := run(c, client)
+			if status.Code(callErr) != tc.code || !errors.Is(err, gtx.ErrAborted) {
+				t.Errorf("call: %v, run: %v, want %s and ErrAborted", callErr, err, tc.code)
+			}
+		})
+	}
+}

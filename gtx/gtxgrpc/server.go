@@ -155,7 +155,11 @@ func (s *server) join(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 		}
 		return nil, s.refused(ctx, info.FullMethod, status.Errorf(codes.ResourceExhausted, "gtxgrpc: global transaction must be aborted: %v", badErr))
 	}
-	if setErr := grpc.SetTrailer(ctx, metadata.Pairs(KeyBranches, text)); setErr != nil {
+	trailer := metadata.Pairs(KeyBranches, text)
+	if err != nil {
+		trailer.Set(KeyFailed, "1")
+	}
+	if setErr := grpc.SetTrailer(ctx, trailer); setErr != nil {
 		return nil, s.refused(ctx, info.FullMethod, status.Errorf(codes.Internal, "gtxgrpc: set trailer %s: %v", KeyBranches, setErr))
 	}
 	return resp, err

@@ -22,8 +22,10 @@
 // is lost (timeout, broken connection, panic in the handler, a response that
 // does not fit) leaves its branches unreported, and a transaction with an
 // unreported branch is aborted by the coordinator (rule C1), whatever the caller
-// makes of the error. A peer that answers with success and without joining is
-// an error, because its work would stand outside the transaction.
+// makes of the error. An answer is lost, too, when reading its body fails before the
+// transaction ends; closing the body early loses nothing. A peer that answers with
+// success and without joining is an error, because its work would stand outside the
+// transaction.
 //
 // # What is not
 //

@@ -26,8 +26,9 @@ func NewTransport(base http.RoundTripper) http.RoundTripper {
 	return &transport{base: base}
 }
 
-// RoundTrip sends one request and reports the peer's branches. A failed call
-// reports nothing: what the peer registered stays open, and rule C1 aborts.
+// RoundTrip sends one request and reports the peer's branches, on condition that
+// the body of the answer is not lost. A failed call reports nothing: what the peer
+// registered stays open, and rule C1 aborts.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	tx, ok := gtx.FromContext(req.Context())
 	if !ok {
@@ -85,6 +86,9 @@ func after(tx *gtx.Tx, resp *http.Response) error {
 			return err
 		}
 		tx.Report(confirmed, dead)
+		if len(confirmed) > 0 && resp.Body != nil && resp.Body != http.NoBody {
+			resp.Body = &answerBody{ReadCloser: resp.Body, tx: tx, confirmed: confirmed}
+		}
 		return nil
 	case 0:
 		// Redirects and refusals come from anything on the way. Success without a

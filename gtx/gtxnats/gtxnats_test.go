@@ -291,3 +291,53 @@ func TestStreamThatTakesTheRequest(t *testing.T) {
 		t.Errorf("request: %v, want ErrNotJoined", askErr)
 	}
 }
+
+// What is sent to the reply subject of a message from a stream acknowledges it. That
+// is for the handler to say, above all when it has failed.
+func TestMessageFromAStreamIsNotAnswered(t *testing.T) {
+	nc, c := connect(t, func(o *server.Options) { o.JetStream, o.StoreDir = true, t.TempDir() }), memory.New()
+	js, err := nc.JetStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.AddStream(&nats.StreamConfig{Name: "KEPT", Subjects: []string{"kept"}, Storage: nats.MemoryStorage}); err != nil {
+		t.Fatal(err)
+	}
+	acks, err := nc.SubscribeSync("$JS.ACK.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	handled := make(chan struct{})
+	h := gtxnats.Handler(t.Context(), c, func(context.Context, *nats.Msg) (*nats.Msg, error) {
+		return nil, errors.New("not now")
+	}, gtxnats.Config{Logger: slog.New(slog.DiscardHandler)})
+	if _, err := js.Subscribe("kept", func(msg *nats.Msg) { h(msg); close(handled) }, nats.ManualAck()); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Publish("kept", nil); err != nil {
+		t.Fatal(err)
+	}
+	<-handled
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := acks.Pending(); n != 0 || err != nil {
+		t.Errorf("%d acknowledgements, %v, want none", n, err)
+	}
+}
+
+func TestNilMessageIsAnError(t *testing.T) {
+	nc, c := connect(t), memory.New()
+	check := func(ctx context.Context) error {
+		if _, err := gtxnats.Request(ctx, nc, nil); !errors.Is(err, nats.ErrInvalidMsg) {
+			t.Errorf("request: %v, want ErrInvalidMsg", err)
+		}
+		if err := gtxnats.Publish(ctx, nc, nil); !errors.Is(err, nats.ErrInvalidMsg) {
+			t.Errorf("publish: %v, want ErrInvalidMsg", err)
+		}
+		return nil
+	}
+	if err := errors.Join(check(t.Context()), gtx.Run(t.Context(), check, gtx.WithCoordinator(c))); err != nil {
+		t.Error(err)
+	}
+}

@@ -38,7 +38,8 @@ type Config struct {
 // replies. A request that names an XID is served with a context that carries the
 // transaction, and the branches go back with the reply, beside an error, too; any
 // other message is served with ctx alone. Both end with ctx and after
-// Config.Timeout.
+// Config.Timeout. A message that a consumer of JetStream has delivered gets no
+// reply: to acknowledge it is up to next.
 //
 // A nil coordinator means gtx.Default() at the time of the request. It must be the
 // one that minted the XID. Replies without calling next: 400 for a malformed XID,
@@ -75,14 +76,14 @@ func (h *handler) serve(ctx context.Context, msg *nats.Msg) {
 	xid, ok, err := requestXID(msg.Header)
 	if !ok {
 		reply, err := h.next(ctx, msg)
-		if msg.Reply != "" {
+		if wantsReply(msg) {
 			h.send(ctx, msg, answer(reply, err))
 		} else if err != nil {
-			h.cfg.Logger.WarnContext(ctx, "gtxnats: message without a reply subject not handled", "subject", msg.Subject, "err", err)
+			h.cfg.Logger.WarnContext(ctx, "gtxnats: handling of a message that wants no reply has failed", "subject", msg.Subject, "err", err)
 		}
 		return
 	}
-	if msg.Reply == "" || strings.HasPrefix(msg.Reply, "$JS.ACK.") {
+	if !wantsReply(msg) {
 		h.cfg.Logger.WarnContext(ctx, "gtxnats: message in a global transaction dropped: its branches could not be reported", "subject", msg.Subject, "reply", msg.Reply)
 		return
 	}
@@ -103,6 +104,12 @@ func (h *handler) serve(ctx context.Context, msg *nats.Msg) {
 		return
 	}
 	h.join(ctx, msg, c, xid)
+}
+
+// wantsReply is false also for a message that a consumer of JetStream has delivered:
+// whatever is sent to its reply subject acknowledges it.
+func wantsReply(msg *nats.Msg) bool {
+	return msg.Reply != "" && !strings.HasPrefix(msg.Reply, "$JS.ACK.")
 }
 
 // join serves msg inside xid. The report is made from what Join returns, after

@@ -20,6 +20,9 @@ import (
 // may be gtx.ErrEnded, ErrNotJoined or ErrBadReport, too. The XID goes to whoever
 // may subscribe to the subject.
 func Request(ctx context.Context, nc *nats.Conn, msg *nats.Msg) (*nats.Msg, error) {
+	if msg == nil {
+		return nil, fmt.Errorf("request: %w", nats.ErrInvalidMsg)
+	}
 	tx, ok := gtx.FromContext(ctx)
 	if !ok {
 		reply, err := nc.RequestMsgWithContext(ctx, msg)
@@ -85,6 +88,9 @@ func after(tx *gtx.Tx, reply *nats.Msg) error {
 // and nothing is sent: a message cannot be taken back by an abort, and what its
 // receivers do could not be reported.
 func Publish(ctx context.Context, nc *nats.Conn, msg *nats.Msg) error {
+	if msg == nil {
+		return fmt.Errorf("publish: %w", nats.ErrInvalidMsg)
+	}
 	tx, ok := gtx.FromContext(ctx)
 	if !ok {
 		return nc.PublishMsg(msg)
