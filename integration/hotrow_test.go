@@ -96,7 +96,6 @@ func TestCrossedRows(t *testing.T) {
 	for i, s := range all {
 		other := all[(i+1)%len(all)]
 		t.Run(s.name+"+"+other.name, func(t *testing.T) {
-			t.Parallel()
 			bus := embedded(t)
 			var dbs [2]*sql.DB
 			for i, s := range []server{s, other} {

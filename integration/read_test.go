@@ -716,7 +716,6 @@ func TestReadBank(t *testing.T) {
 	}
 	const writers, pairs, money = 8, 6, 200
 	onEach(t, func(t *testing.T, s server) {
-		t.Parallel()
 		bus := embedded(t)
 		db := open(t, s, s.dsn(t))
 		db.SetMaxOpenConns(16)

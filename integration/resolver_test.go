@@ -352,7 +352,6 @@ func TestScanOfAMixedPage(t *testing.T) {
 func TestServerDiesInPhaseTwo(t *testing.T) {
 	for _, s := range []server{servers()[1], servers()[3]} {
 		t.Run(s.name, func(t *testing.T) {
-			t.Parallel()
 			private := testserver.Private(t, s.name)
 			j, dsn := newJudge(), private.DSN()
 			r := rm(t, s, dsn, j, false)

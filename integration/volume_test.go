@@ -166,7 +166,6 @@ func settle(t *testing.T, db *sql.DB) {
 func TestVolumeWideRow(t *testing.T) {
 	full := volume(3<<20, 64<<20)
 	onEach(t, func(t *testing.T, s server) {
-		t.Parallel()
 		bus, db := embedded(t), open(t, s, s.dsn(t))
 		kind, value, sum := "LONGBLOB", "REPEAT(x'61', %d)", "SHA2(b, 256)"
 		sizes := []int{full, 1}
@@ -291,7 +290,6 @@ func others(t *testing.T, s server, db *sql.DB, n int) {
 func TestVolumeOthers(t *testing.T) {
 	n := volume(50_000, 5_000_000)
 	onEach(t, func(t *testing.T, s server) {
-		t.Parallel()
 		bus := embedded(t)
 		dsn := s.dsn(t)
 		db, err := sql.Open(s.driver, dsn)

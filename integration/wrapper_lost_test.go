@@ -148,7 +148,6 @@ func TestServerRestartsWithin(t *testing.T) {
 			continue
 		}
 		t.Run(s.name, func(t *testing.T) {
-			t.Parallel()
 			bus := embedded(t)
 			dying := testserver.Private(t, name)
 			a, b := open(t, s, s.dsn(t)), open(t, s, dying.DSN())

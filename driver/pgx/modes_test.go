@@ -11,11 +11,15 @@ import (
 	"testing"
 	"time"
 
+	sqldriver "database/sql/driver"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/stdlib"
 
+	"github.com/globaltx/globaltx/driver"
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/internal/wire"
 )
@@ -277,7 +281,17 @@ func TestRoundTrips(t *testing.T) {
 			}
 			t.Cleanup(relay.Close)
 			through += "&default_query_exec_mode=" + mode
-			bare, ours := open(t, "pgx", through), open(t, "gtx-pgx", through+"&gtx_scan_interval=1h")
+			cfg, err := pgx.ParseConfig(through)
+			if err != nil {
+				t.Fatal(err)
+			}
+			direct, err := stdlib.GetDefaultDriver().(sqldriver.DriverContext).OpenConnector(dsn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			bare := open(t, "pgx", through)
+			// The look for leftovers at the start must not be counted.
+			ours := one(t, sql.OpenDB(NewConnector(*cfg, driver.Config{Resolver: direct, ScanInterval: time.Hour})))
 			for _, c := range []struct {
 				text string
 				args []any
