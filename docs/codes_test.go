@@ -16,6 +16,7 @@ import (
 var sources = []struct{ word, dir string }{
 	{"", "../proxy"}, // for any of them
 	{"PostgreSQL", "../driver/pgsql"},
+	{"pgx", "../driver/internal/pgxbase"},
 	{"MySQL", "../driver/mysql"},
 	{"SQLite", "../driver/sqlite"},
 	{"", "../undo"},
