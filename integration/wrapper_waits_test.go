@@ -95,7 +95,14 @@ func TestErrorsOfWaiting(t *testing.T) {
 					return got
 				}, gtx.WithCoordinator(bus), gtx.WithRetries(0))
 				for what, told := range map[string]error{"the statement": got, "Run": err} {
-					if diff := cmp.Diff(kinds(want), kinds(told)); diff != "" {
+					bareKinds, ours := kinds(want), kinds(told)
+					if c.name == "connection lost" {
+						// lib/pq says ErrBadConn where its write fails already, and what
+						// the network said where the read does: a matter of time.
+						delete(bareKinds, "is ErrBadConn")
+						delete(ours, "is ErrBadConn")
+					}
+					if diff := cmp.Diff(bareKinds, ours); diff != "" {
 						t.Errorf("error of %s (-bare +ours):\n%s%v\n%v", what, diff, want, told)
 					}
 					if errors.Is(told, gtx.ErrConflict) != c.conflict {

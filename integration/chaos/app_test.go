@@ -16,6 +16,7 @@ import (
 
 	"github.com/globaltx/globaltx/driver/mysql"
 	"github.com/globaltx/globaltx/driver/pgsql"
+	_ "github.com/globaltx/globaltx/driver/postgres"
 	"github.com/globaltx/globaltx/driver/sqlite"
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/internal/bank"

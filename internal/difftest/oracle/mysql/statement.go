@@ -66,6 +66,10 @@ func (c *comparison) kind(tree ast.StmtNode) error {
 		if kind == sqltext.Select {
 			return c.unsplit()
 		}
+	case *ast.DoStmt: // expressions whose values nobody sees
+		if kind == sqltext.Select {
+			return c.unsplit()
+		}
 	case *ast.ShowStmt:
 		if kind == sqltext.Show {
 			return nil
