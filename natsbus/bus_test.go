@@ -431,45 +431,40 @@ func TestScanLease(t *testing.T) {
 }
 
 // TestHelloBringsWhatIsUnfinished proves that a database that is back need not
-// wait for the next push.
+// wait for the next push, which is an hour away here.
 func TestHelloBringsWhatIsUnfinished(t *testing.T) {
-	b := embedded(t, t.TempDir(), natsbus.WithCoordinator(coordinator.Config{
+	b, ctx := embedded(t, t.TempDir(), natsbus.WithCoordinator(coordinator.Config{
 		PushMin: time.Hour, PushMax: time.Hour, DoneDelay: time.Millisecond,
-	}))
-	res := newRecorder()
-	var once sync.Once
-	res.fail = func(gtx.Resolution) (err error) {
-		once.Do(func() {
-			res.got <- gtx.Resolution{}
-			err = errors.New("database is away")
-		})
-		return err
+	})), testContext(t)
+	away, tried := newRecorder(), make(chan struct{}, 1)
+	away.fail = func(gtx.Resolution) error {
+		tried <- struct{}{}
+		return errors.New("database is away")
 	}
-	stop, err := b.Serve("r", res)
+	stop, err := b.Serve("r", away)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := gtx.BranchRef{Resource: "r", Branch: 1}
+	xid := begin(t, b, ref)
+	st, err := b.Commit(ctx, xid, []gtx.BranchRef{ref}, nil)
+	wantStatus(t, "commit", st, err, gtx.Committed)
+	select {
+	case <-tried:
+	case <-ctx.Done():
+		t.Fatal("no decision was delivered")
+	}
+	stop() // what Hello brings while the failure is not over would not be delivered
+	back := newRecorder()
+	stop, err = b.Serve("r", back) // says Hello
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stop()
-	ref := gtx.BranchRef{Resource: "r", Branch: 1}
-	xid := begin(t, b, ref)
-	st, err := b.Commit(testContext(t), xid, []gtx.BranchRef{ref}, nil)
-	wantStatus(t, "commit", st, err, gtx.Committed)
-	res.wait(t) // the failure
-	idle := make(chan error, 1)
-	go func() { idle <- b.Idle(testContext(t)) }()
-	for {
-		b.Hello("r") // one that comes before the failure is over is not delivered
-		select {
-		case got := <-res.got:
-			if got.XID != xid {
-				t.Fatalf("delivered %+v", got)
-			}
-		case <-time.After(20 * time.Millisecond):
-			continue
-		}
-		break
+	if got := back.wait(t); got.XID != xid {
+		t.Fatalf("delivered %+v", got)
 	}
-	if err := <-idle; err != nil {
+	if err := b.Idle(ctx); err != nil {
 		t.Fatal(err)
 	}
 }

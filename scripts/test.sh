@@ -15,11 +15,18 @@ tests=(go test -race -shuffle=on -p 2 -timeout 30m "$@")
 # own, which must not reach a user's go.sum. The Makefile reads this line, too.
 modules="internal/difftest internal/conformance internal/conformance/programs examples/orm"
 rc=0
-"${tests[@]}" "$pkg" || rc=$?
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+"${tests[@]}" "$pkg" |& tee "$log" || rc=$?
 # A failure in one module does not keep the others from running.
 if [[ $pkg == ./... ]]; then
 	for module in $modules; do
-		(cd "$module" && "${tests[@]}" ./...) || rc=$?
+		(cd "$module" && "${tests[@]}" ./...) |& tee -a "$log" || rc=$?
 	done
+fi
+# A stack of thousands of lines may stand behind the name of a test that hangs.
+if ((rc)); then
+	echo "test.sh: what failed, once more:"
+	grep -E '^ *--- FAIL|^panic: |^\s+running tests:|^\s+(Test|Fuzz|Example)\w+.* \([0-9hms.]+\)$|^FAIL|DATA RACE' "$log"
 fi
 exit "$rc"
