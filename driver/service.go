@@ -72,12 +72,18 @@ func newService(db *sql.DB, d undo.Dialect, refuse error, set settings) *service
 // background finds out whether an earlier process left tables here, so that its
 // leftovers are resolved even if this one never begins a global transaction. It
 // creates nothing, and ends as soon as the tables are known.
+//
+// Without a coordinator nobody could say how the leftovers ended. So a program that
+// has none has no connection here but its own.
 func (s *service) background(ctx context.Context) {
 	defer close(s.done)
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 30*time.Second) {
-		// Without tables nothing was left; enter makes them when they are needed.
-		if _, err := s.present(ctx); err == nil {
-			return
+	for pause, limit := 100*time.Millisecond, time.Second; ; pause = min(2*pause, limit) {
+		if gtx.Default() != nil {
+			// Without tables nothing was left; enter makes them when they are needed.
+			if _, err := s.present(ctx); err == nil {
+				return
+			}
+			limit = 30 * time.Second
 		}
 		t := time.NewTimer(pause + rand.N(pause))
 		select {
