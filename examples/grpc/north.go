@@ -3,18 +3,16 @@ package main
 import (
 	"context"
 	"database/sql"
-	"errors"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/globaltx/globaltx/examples/grpc/bankpb"
+	"github.com/globaltx/globaltx/examples/internal/stage"
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/gtx/gtxgrpc"
 )
-
-var errOverdrawn = errors.New("the account would be overdrawn")
 
 // north is the service that begins the transaction.
 type north struct {
@@ -38,21 +36,21 @@ func newNorth(c gtx.Coordinator, db *sql.DB, addr string) (*north, error) {
 // transfer moves n from anna, here, to ben, in the south, or nothing. Run may call
 // the function again after a conflict, which is safe: what the south did in the
 // first try has been undone.
-func (s *north) transfer(ctx context.Context, n int) error {
+func (s *north) transfer(ctx context.Context, n int64) error {
 	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", token)
 	return gtx.Run(ctx, func(ctx context.Context) error {
-		if _, err := s.south.Deposit(ctx, &bankpb.DepositRequest{Owner: "ben", Amount: int64(n)}); err != nil {
+		if _, err := s.south.Deposit(ctx, &bankpb.DepositRequest{Owner: "ben", Amount: n}); err != nil {
 			return err
 		}
-		if _, err := s.db.ExecContext(ctx, "UPDATE account SET balance = balance - ? WHERE owner = ?", n, "anna"); err != nil {
+		if _, err := s.db.ExecContext(ctx, "UPDATE accounts SET balance = balance - ? WHERE id = ?", n, "anna"); err != nil {
 			return err
 		}
-		var left int
-		if err := s.db.QueryRowContext(ctx, "SELECT balance FROM account WHERE owner = ?", "anna").Scan(&left); err != nil {
+		var left int64
+		if err := s.db.QueryRowContext(ctx, "SELECT balance FROM accounts WHERE id = ?", "anna").Scan(&left); err != nil {
 			return err
 		}
 		if left < 0 {
-			return errOverdrawn
+			return stage.ErrOverdrawn
 		}
 		return nil
 	}, gtx.WithCoordinator(s.coord), gtx.WithName("transfer"))

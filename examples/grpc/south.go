@@ -29,10 +29,10 @@ type south struct {
 
 func (s *south) Deposit(ctx context.Context, req *bankpb.DepositRequest) (*bankpb.DepositResponse, error) {
 	resp := &bankpb.DepositResponse{}
-	if _, err := s.db.ExecContext(ctx, "UPDATE account SET balance = balance + ? WHERE owner = ?", req.GetAmount(), req.GetOwner()); err != nil {
+	if _, err := s.db.ExecContext(ctx, "UPDATE accounts SET balance = balance + ? WHERE id = ?", req.GetAmount(), req.GetOwner()); err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
-	if err := s.db.QueryRowContext(ctx, "SELECT balance FROM account WHERE owner = ?", req.GetOwner()).Scan(&resp.Balance); err != nil {
+	if err := s.db.QueryRowContext(ctx, "SELECT balance FROM accounts WHERE id = ?", req.GetOwner()).Scan(&resp.Balance); err != nil {
 		return nil, status.Error(codes.NotFound, err.Error())
 	}
 	return resp, nil

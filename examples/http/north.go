@@ -3,18 +3,16 @@ package main
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 
+	"github.com/globaltx/globaltx/examples/internal/stage"
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/gtx/gtxhttp"
 )
-
-var errOverdrawn = errors.New("the account would be overdrawn")
 
 // north is the service that begins the transaction.
 type north struct {
@@ -34,20 +32,20 @@ func newNorth(c gtx.Coordinator, db *sql.DB, south string) *north {
 // transfer moves n from anna, here, to ben, in the south, or nothing. Run may call
 // the function again after a conflict, which is safe: what the south did in the
 // first try has been undone.
-func (s *north) transfer(ctx context.Context, n int) error {
+func (s *north) transfer(ctx context.Context, n int64) error {
 	return gtx.Run(ctx, func(ctx context.Context) error {
 		if err := s.deposit(ctx, "ben", n); err != nil {
 			return err
 		}
-		if _, err := s.db.ExecContext(ctx, "UPDATE account SET balance = balance - ? WHERE owner = ?", n, "anna"); err != nil {
+		if _, err := s.db.ExecContext(ctx, "UPDATE accounts SET balance = balance - ? WHERE id = ?", n, "anna"); err != nil {
 			return err
 		}
-		var left int
-		if err := s.db.QueryRowContext(ctx, "SELECT balance FROM account WHERE owner = ?", "anna").Scan(&left); err != nil {
+		var left int64
+		if err := s.db.QueryRowContext(ctx, "SELECT balance FROM accounts WHERE id = ?", "anna").Scan(&left); err != nil {
 			return err
 		}
 		if left < 0 {
-			return errOverdrawn
+			return stage.ErrOverdrawn
 		}
 		return nil
 	}, gtx.WithCoordinator(s.coord), gtx.WithName("transfer"))
@@ -55,8 +53,8 @@ func (s *north) transfer(ctx context.Context, n int) error {
 
 // deposit asks the south. An error status does not abort by itself, so it must
 // become an error, as without a transaction.
-func (s *north) deposit(ctx context.Context, owner string, n int) error {
-	form := url.Values{"owner": {owner}, "amount": {strconv.Itoa(n)}}
+func (s *north) deposit(ctx context.Context, owner string, n int64) error {
+	form := url.Values{"owner": {owner}, "amount": {strconv.FormatInt(n, 10)}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.south, strings.NewReader(form.Encode()))
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ func newSouth(c gtx.Coordinator, db *sql.DB) http.Handler {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		res, err := db.ExecContext(r.Context(), "UPDATE account SET balance = balance + ? WHERE owner = ?", amount, r.FormValue("owner"))
+		res, err := db.ExecContext(r.Context(), "UPDATE accounts SET balance = balance + ? WHERE id = ?", amount, r.FormValue("owner"))
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return

@@ -23,11 +23,11 @@ func subscribeSouth(ctx context.Context, nc *nats.Conn, c gtx.Coordinator, db *s
 			return nil, &gtxnats.Error{Code: "400", Description: err.Error()}
 		}
 		owner := msg.Header.Get("Owner")
-		if _, err := db.ExecContext(ctx, "UPDATE account SET balance = balance + ? WHERE owner = ?", amount, owner); err != nil {
+		if _, err := db.ExecContext(ctx, "UPDATE accounts SET balance = balance + ? WHERE id = ?", amount, owner); err != nil {
 			return nil, err
 		}
 		var balance int
-		if err := db.QueryRowContext(ctx, "SELECT balance FROM account WHERE owner = ?", owner).Scan(&balance); err != nil {
+		if err := db.QueryRowContext(ctx, "SELECT balance FROM accounts WHERE id = ?", owner).Scan(&balance); err != nil {
 			return nil, &gtxnats.Error{Code: "404", Description: err.Error()}
 		}
 		return &nats.Msg{Data: strconv.AppendInt(nil, int64(balance), 10)}, nil

@@ -13,28 +13,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
-	"os"
 	"path/filepath"
 
 	_ "github.com/globaltx/globaltx/driver/sqlite"
+	"github.com/globaltx/globaltx/examples/internal/stage"
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/natsbus"
 )
 
-func main() {
-	dir, err := os.MkdirTemp("", "gtx-readcommitted-")
-	if err != nil {
-		log.Fatal(err)
-	}
-	err = run(context.Background(), dir, os.Stdout)
-	if rerr := os.RemoveAll(dir); err == nil {
-		err = rerr
-	}
-	if err != nil {
-		log.Fatal(err)
-	}
-}
+func main() { stage.Main("readcommitted", run) }
 
 func run(ctx context.Context, dir string, out io.Writer) (err error) {
 	bus, err := natsbus.Embedded(ctx, filepath.Join(dir, "coordinator"))
@@ -50,13 +37,9 @@ func run(ctx context.Context, dir string, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	for _, text := range []string{
-		"CREATE TABLE account (owner TEXT PRIMARY KEY, balance INTEGER NOT NULL)",
-		"INSERT INTO account VALUES ('anna', 100), ('ben', 100)",
-	} {
-		if _, err := db.ExecContext(ctx, text); err != nil {
-			return err
-		}
+	// A table accounts (id, balance), and in it two accounts of 100 each.
+	if err := stage.Accounts(ctx, db, "anna", "ben"); err != nil {
+		return err
 	}
 
 	type answer struct {
@@ -92,12 +75,12 @@ func run(ctx context.Context, dir string, out io.Writer) (err error) {
 	return nil
 }
 
-func move(ctx context.Context, db *sql.DB, owner string, by int) error {
-	_, err := db.ExecContext(ctx, "UPDATE account SET balance = balance + ? WHERE owner = ?", by, owner)
+func move(ctx context.Context, db *sql.DB, id string, by int) error {
+	_, err := db.ExecContext(ctx, "UPDATE accounts SET balance = balance + ? WHERE id = ?", by, id)
 	return err
 }
 
 func total(ctx context.Context, db *sql.DB) (sum int, err error) {
-	err = db.QueryRowContext(ctx, "SELECT SUM(balance) FROM account").Scan(&sum)
+	err = db.QueryRowContext(ctx, "SELECT SUM(balance) FROM accounts").Scan(&sum)
 	return sum, err
 }

@@ -13,28 +13,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
-	"os"
 	"path/filepath"
 
 	_ "github.com/globaltx/globaltx/driver/sqlite"
+	"github.com/globaltx/globaltx/examples/internal/stage"
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/natsbus"
 )
 
-func main() {
-	dir, err := os.MkdirTemp("", "gtx-transfer-")
-	if err != nil {
-		log.Fatal(err)
-	}
-	err = run(context.Background(), dir, os.Stdout)
-	if rerr := os.RemoveAll(dir); err == nil {
-		err = rerr
-	}
-	if err != nil {
-		log.Fatal(err)
-	}
-}
+func main() { stage.Main("transfer", run) }
 
 func run(ctx context.Context, dir string, out io.Writer) (err error) {
 	bus, err := natsbus.Embedded(ctx, filepath.Join(dir, "coordinator"))
@@ -45,16 +32,20 @@ func run(ctx context.Context, dir string, out io.Writer) (err error) {
 	gtx.SetDefault(bus)
 	defer gtx.SetDefault(nil)
 
-	north, err := open(ctx, filepath.Join(dir, "north.db"), "anna")
+	north, err := sql.Open("gtx-sqlite", filepath.Join(dir, "north.db"))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, north.Close()) }()
-	south, err := open(ctx, filepath.Join(dir, "south.db"), "ben")
+	south, err := sql.Open("gtx-sqlite", filepath.Join(dir, "south.db"))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, south.Close()) }()
+	// Each has a table accounts (id, balance), and in it one account of 100.
+	if err := errors.Join(stage.Accounts(ctx, north, "anna"), stage.Accounts(ctx, south, "ben")); err != nil {
+		return err
+	}
 
 	b := &bank{north: north, south: south}
 	if err := b.report(ctx, out, "at the start"); err != nil {
@@ -75,25 +66,5 @@ func run(ctx context.Context, dir string, out io.Writer) (err error) {
 		return fmt.Errorf("transfer of 500: got %w", err)
 	}
 	fmt.Fprintln(out, "transfer of 500:", errOverdrawn)
-	if err := b.settled(ctx); err != nil {
-		return err
-	}
 	return b.report(ctx, out, "after the undo")
-}
-
-// open makes a bank with one account that holds 100.
-func open(ctx context.Context, path, owner string) (*sql.DB, error) {
-	db, err := sql.Open("gtx-sqlite", path)
-	if err != nil {
-		return nil, err
-	}
-	for _, text := range []string{
-		"CREATE TABLE account (owner TEXT PRIMARY KEY NOT NULL, balance INTEGER NOT NULL)",
-		"INSERT INTO account (owner, balance) VALUES ('" + owner + "', 100)",
-	} {
-		if _, err := db.ExecContext(ctx, text); err != nil {
-			return nil, errors.Join(err, db.Close())
-		}
-	}
-	return db, nil
 }

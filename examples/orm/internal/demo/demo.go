@@ -1,24 +1,22 @@
-// Package demo is what the examples of this module have in common: a coordinator,
-// two banks with one account each, and the order of events.
+// Package demo is what the examples of this module have in common: a coordinator
+// and two banks, each with a table accounts (id, balance) and one account in it.
 package demo
 
 import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"io"
-	"log"
-	"os"
 	"path/filepath"
 
 	_ "github.com/globaltx/globaltx/driver/sqlite"
+	"github.com/globaltx/globaltx/examples/internal/stage"
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/natsbus"
 )
 
 // ErrOverdrawn is returned by Bank.Transfer when anna has less than the amount.
-var ErrOverdrawn = errors.New("the account would be overdrawn")
+var ErrOverdrawn = stage.ErrOverdrawn
 
 // Bank is two databases, through one ORM.
 type Bank interface {
@@ -30,17 +28,7 @@ type Bank interface {
 
 // Main runs an example in a temporary directory.
 func Main(open func(north, south *sql.DB) (Bank, error)) {
-	dir, err := os.MkdirTemp("", "gtx-orm-")
-	if err != nil {
-		log.Fatal(err)
-	}
-	err = Run(context.Background(), dir, os.Stdout, open)
-	if rerr := os.RemoveAll(dir); err == nil {
-		err = rerr
-	}
-	if err != nil {
-		log.Fatal(err)
-	}
+	stage.Main("orm", func(ctx context.Context, dir string, out io.Writer) error { return Run(ctx, dir, out, open) })
 }
 
 // Run moves money once, fails once on purpose, and prints the balances to out.
@@ -54,60 +42,14 @@ func Run(ctx context.Context, dir string, out io.Writer, open func(north, south 
 	gtx.SetDefault(bus)
 	defer gtx.SetDefault(nil)
 
-	north, err := database(ctx, filepath.Join(dir, "north.db"), "anna")
+	banks, err := stage.Open(ctx, "gtx-sqlite", dir)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, north.Close()) }()
-	south, err := database(ctx, filepath.Join(dir, "south.db"), "ben")
+	defer func() { err = errors.Join(err, banks.Close()) }()
+	bank, err := open(banks.North, banks.South)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, south.Close()) }()
-	bank, err := open(north, south)
-	if err != nil {
-		return err
-	}
-
-	show := func(when string) error {
-		// The undo of an aborted transaction runs in the background: a reader who asks
-		// for it waits.
-		anna, ben, err := bank.Balances(gtx.ReadCommitted(ctx))
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "%s: anna %d, ben %d\n", when, anna, ben)
-		return nil
-	}
-	if err := show("at the start"); err != nil {
-		return err
-	}
-	if err := bank.Transfer(ctx, 30); err != nil {
-		return err
-	}
-	if err := show("after a transfer of 30"); err != nil {
-		return err
-	}
-	if err := bank.Transfer(ctx, 500); !errors.Is(err, ErrOverdrawn) {
-		return fmt.Errorf("transfer of 500: got %w", err)
-	}
-	fmt.Fprintln(out, "transfer of 500:", ErrOverdrawn)
-	return show("after the undo")
-}
-
-// database makes a bank with one account that holds 100.
-func database(ctx context.Context, path, owner string) (*sql.DB, error) {
-	db, err := sql.Open("gtx-sqlite", path)
-	if err != nil {
-		return nil, err
-	}
-	for _, text := range []string{
-		"CREATE TABLE accounts (id TEXT PRIMARY KEY NOT NULL, balance INTEGER NOT NULL)",
-		"INSERT INTO accounts (id, balance) VALUES ('" + owner + "', 100)",
-	} {
-		if _, err := db.ExecContext(ctx, text); err != nil {
-			return nil, errors.Join(err, db.Close())
-		}
-	}
-	return db, nil
+	return stage.Play(ctx, out, bank.Transfer, bank.Balances)
 }
