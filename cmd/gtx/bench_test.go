@@ -9,7 +9,7 @@ import (
 	"github.com/globaltx/globaltx/internal/testserver"
 )
 
-// TestBench measures on every kind of server: a few rounds, or as many as
+// TestBench measures on every kind of server, with every driver: a few rounds, or as many as
 // GTX_BENCH_ROUNDS says. Nobody holds the times against anything; the round trips
 // are counted elsewhere.
 func TestBench(t *testing.T) {
@@ -26,6 +26,7 @@ func TestBench(t *testing.T) {
 		"mariadb":    func(t *testing.T) string { return "mariadb:" + testserver.MariaDB(t) },
 		"postgres15": func(t *testing.T) string { return testserver.Postgres15(t) },
 		"postgres18": func(t *testing.T) string { return testserver.Postgres18(t) },
+		"pgx":        func(t *testing.T) string { return "pgx:" + testserver.Postgres18(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, errs bytes.Buffer

@@ -10,9 +10,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/globaltx/globaltx/driver"
 	"github.com/globaltx/globaltx/driver/mysql"
-	"github.com/globaltx/globaltx/driver/postgres"
+	"github.com/globaltx/globaltx/driver/pgsql"
 	"github.com/globaltx/globaltx/driver/sqlite"
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/proxy"
@@ -114,6 +116,12 @@ func hideSecret(dsn, text string) string {
 		}
 	case "postgres", "postgresql":
 		secret = urlPassword(dsn)
+	case "pgx":
+		if plain, _, err := pgsql.SplitDSN(rest); err == nil {
+			if cfg, err := pgconn.ParseConfig(plain); err == nil {
+				secret = cfg.Password
+			}
+		}
 	}
 	if len(secret) < 3 { // would be found everywhere
 		return text
@@ -126,12 +134,11 @@ func openLooking(text string) (t target, base driver.Base, err error) {
 	if t, err = parseTarget(text); err != nil {
 		return t, base, err
 	}
-	open := map[string]func(string) (driver.Base, error){"mysql": mysql.Open, "postgres": postgres.Open, "sqlite": sqlite.OpenExisting}[t.driver]
-	if base, err = open(t.dsn); err != nil {
-		return t, base, err
-	}
 	if t.driver == "sqlite" {
-		t.show = "sqlite:" + sqlite.Redact(t.dsn)
+		t.show, t.base = "sqlite:"+sqlite.Redact(t.dsn), sqlite.OpenExisting
+	}
+	if base, err = t.base(t.dsn); err != nil {
+		return t, base, err
 	}
 	// Reads the gtx_ parameters and connects to nothing.
 	db, err := sql.Open("gtx-"+t.driver, t.dsn)

@@ -35,8 +35,11 @@ func newPatient(t *testing.T, server string) *patient {
 	if server != "sqlite" {
 		db := testserver.Open(t, server)
 		p.dialect, plain, p.dsn = db.Dialect, db.DSN, db.DSN
-		if db.Dialect == "mysql" {
+		switch {
+		case db.Dialect == "mysql":
 			p.dsn = "mysql:" + db.DSN
+		case server == testserver.NamePostgres18: // the older one with lib/pq
+			p.dsn = "pgx:" + db.DSN
 		}
 	}
 	db, err := sql.Open(p.dialect, plain)
@@ -242,12 +245,16 @@ func (p *patient) user() (name, dsn string) {
 		name = "u_" + in[len(in)-12:]
 		p.exec("CREATE ROLE "+name+" LOGIN PASSWORD '"+userPassword+"'", "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 		p.Cleanup(func() { p.exec("DROP OWNED BY "+name, "DROP ROLE "+name) })
-		u, err := url.Parse(p.dsn)
+		kind, text := "", p.dsn
+		if rest, ok := strings.CutPrefix(text, "pgx:"); ok {
+			kind, text = "pgx:", rest
+		}
+		u, err := url.Parse(text)
 		if err != nil {
 			p.Fatal(err)
 		}
 		u.User = url.UserPassword(name, userPassword)
-		return name, u.String()
+		return name, kind + u.String()
 	}
 	p.one("SELECT DATABASE()", &in)
 	cfg, err := base.ParseDSN(strings.TrimPrefix(p.dsn, "mysql:"))

@@ -310,7 +310,11 @@ func TestDoctorCannotLook(t *testing.T) {
 		"no file":       {[]string{"sqlite:" + dir + "/x.db"}, "connect to sqlite:"},
 		"no server":     {[]string{"mysql:u:hunter2@tcp(127.0.0.1:1)/x"}, "connect to mysql:u:***@"},
 		"no server 2":   {[]string{"postgres://u:hunter2@127.0.0.1:1/x"}, "connect to postgres://u:"},
+		"no server 3":   {[]string{"pgx:postgres://u:hunter2@127.0.0.1:1/x"}, "connect to pgx:postgres://u:"},
+		"no server 4":   {[]string{"pgx:host=127.0.0.1 port=1 user=u password=hunter2"}, "connect to pgx:host="},
 		"bad DSN":       {[]string{"mysql:u:hunter2@tcp(x"}, "gtx doctor:"},
+		"bad DSN 2":     {[]string{"pgx:postgres://u:hunter2@h:port/x"}, "gtx doctor:"},
+		"no DSN of pgx": {[]string{"pgx:registeredConnConfig0"}, "gtx doctor:"},
 		"bad name":      {[]string{"sqlite:" + dir + "/y.db", "a.b.c"}, `table name "a.b.c"`},
 		"no quote":      {[]string{"sqlite:" + dir + "/y.db", `"a`}, "want [schema.]table"},
 	}

@@ -33,7 +33,7 @@ func TestGuardCommands(t *testing.T) {
 			m.exec("UPDATE parcel SET weight = 3 WHERE id = 3")
 
 			rekey := "ALTER TABLE parcel DROP PRIMARY KEY, ADD PRIMARY KEY (id, weight)"
-			if strings.HasPrefix(m.dsn, "postgres") {
+			if strings.Contains(m.dsn, "postgres://") {
 				rekey = "ALTER TABLE parcel DROP CONSTRAINT parcel_pkey, ADD PRIMARY KEY (id, weight)"
 			}
 			m.exec(rekey)
@@ -66,6 +66,7 @@ func TestGuardUsage(t *testing.T) {
 		"bad dsn":    {[]string{"ls", "oracle:x"}, exitError, "does not begin with mysql:"},
 		"no server":  {[]string{"ls", "mysql:u:hunter2@tcp(127.0.0.1:1)/x"}, exitError, "connect to mysql:"},
 		"no server2": {[]string{"ls", "postgres://u:hunter2@127.0.0.1:1/x"}, exitError, "connect to postgres:"},
+		"no server3": {[]string{"ls", "pgx:postgres://u:hunter2@127.0.0.1:1/x"}, exitError, "connect to pgx:postgres:"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, out, errs := runGTX(t, append([]string{"guard"}, tc.args...)...)

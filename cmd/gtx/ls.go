@@ -11,10 +11,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/globaltx/globaltx/driver"
-	"github.com/globaltx/globaltx/driver/mysql"
-	"github.com/globaltx/globaltx/driver/postgres"
-	"github.com/globaltx/globaltx/driver/sqlite"
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/undo"
 )
@@ -95,8 +91,7 @@ func openOperator(dsn string, c gtx.Coordinator) (*operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	open := map[string]driver.Opener{"mysql": mysql.Open, "postgres": postgres.Open, "sqlite": sqlite.Open}[t.driver]
-	base, err := open(t.dsn)
+	base, err := t.base(t.dsn)
 	if err == nil {
 		err = base.Refuse
 	}

@@ -50,6 +50,7 @@ func TestHelpAndUsage(t *testing.T) {
 		"not a share":     {[]string{"demo", "-fail", "NaN"}, exitUsage, "10%"},
 		"no workers":      {[]string{"demo", "-workers", "0"}, exitUsage, "-workers"},
 		"unknown kind":    {[]string{"demo", "-to", "oracle:x"}, exitError, "does not begin with mysql:"},
+		"secret in DSN 2": {[]string{"demo", "-to", "pgx:postgres://u:hunter2@h:port/x"}, exitError, "gtx demo:"},
 		"secret in DSN":   {[]string{"demo", "-to", "mysql:u:hunter2@tcp(x"}, exitError, "gtx demo:"},
 		"unknown option":  {[]string{"demo", "-to", "sqlite:x.db?gtx_nonsense=1"}, exitError, "gtx_nonsense"},
 	}

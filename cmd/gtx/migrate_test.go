@@ -22,7 +22,7 @@ func TestMigrate(t *testing.T) {
 			t.Errorf("got %q, first %q", out.String(), first)
 		}
 	}
-	for _, dsn := range []string{"sqlite:x", "mysql:u@tcp(127.0.0.1:1)/x", "postgres://u@127.0.0.1:1/x"} {
+	for _, dsn := range []string{"sqlite:x", "mysql:u@tcp(127.0.0.1:1)/x", "postgres://u@127.0.0.1:1/x", "pgx:host=127.0.0.1 port=1"} {
 		var out, errs bytes.Buffer
 		if code := run(t.Context(), []string{"migrate", "--print", dsn}, stdio{nil, &out, &errs}); code != exitOK || !strings.Contains(out.String(), "gtx_undo") {
 			t.Errorf("%s: exit %d, %s%s", dsn, code, out.String(), errs.String())

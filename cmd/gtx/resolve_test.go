@@ -30,14 +30,15 @@ type mess struct {
 	xid gtx.XID
 }
 
-// messKinds gives the command line DSN of a fresh database on every server.
+// messKinds gives the command line DSN of a fresh database on every server, through
+// every driver.
 func messKinds() map[string]func(testing.TB) string {
 	return map[string]func(testing.TB) string{
 		"sqlite":     sqliteMess,
 		"mysql":      func(t testing.TB) string { return "mysql:" + testserver.MySQL(t) },
 		"mariadb":    func(t testing.TB) string { return "mariadb:" + testserver.MariaDB(t) },
 		"postgres15": func(t testing.TB) string { return testserver.Postgres15(t) },
-		"postgres18": func(t testing.TB) string { return testserver.Postgres18(t) },
+		"postgres18": func(t testing.TB) string { return "pgx:" + testserver.Postgres18(t) },
 	}
 }
 

@@ -7,8 +7,11 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/globaltx/globaltx/driver"
 	"github.com/globaltx/globaltx/driver/mysql"
 	"github.com/globaltx/globaltx/driver/pgsql"
+	"github.com/globaltx/globaltx/driver/pgx"
+	"github.com/globaltx/globaltx/driver/postgres"
 	"github.com/globaltx/globaltx/driver/sqlite"
 	"github.com/globaltx/globaltx/internal/bank"
 	"github.com/globaltx/globaltx/undo"
@@ -18,6 +21,7 @@ const targetHelp = `A DSN begins with the kind of the database:
   mysql:USER:PASSWORD@tcp(HOST:3306)/DATABASE     as in go-sql-driver/mysql
   mariadb:USER:PASSWORD@tcp(HOST:3306)/DATABASE   the same
   postgres://USER:PASSWORD@HOST/DATABASE          as in lib/pq
+  pgx:postgres://USER:PASSWORD@HOST/DATABASE      as in jackc/pgx, and through it
   sqlite:PATH                                     a file, made if it is missing
 `
 
@@ -28,6 +32,7 @@ type target struct {
 	dsn     string // with gtx_ parameters
 	plain   string // without
 	show    string // without password
+	base    driver.Opener
 	dialect undo.Dialect
 }
 
@@ -40,13 +45,32 @@ func parseTarget(text string) (target, error) {
 		if err != nil {
 			return target{}, err
 		}
-		return target{text: text, driver: "mysql", dsn: rest, plain: cfg.FormatDSN(), show: kind + ":" + mysql.Redact(rest), dialect: mysql.Dialect{}}, nil
+		return target{
+			text: text, driver: "mysql", dsn: rest, plain: cfg.FormatDSN(), show: kind + ":" + mysql.Redact(rest),
+			base: mysql.Open, dialect: mysql.Dialect{},
+		}, nil
 	case "postgres", "postgresql":
 		plain, _, err := pgsql.SplitDSN(text)
 		if err != nil {
 			return target{}, err
 		}
-		return target{text: text, driver: "postgres", dsn: text, plain: plain, show: pgsql.Redact(text), dialect: pgsql.Dialect{}}, nil
+		return target{
+			text: text, driver: "postgres", dsn: text, plain: plain, show: pgsql.Redact(text),
+			base: postgres.Open, dialect: pgsql.Dialect{},
+		}, nil
+	case "pgx":
+		plain, _, err := pgsql.SplitDSN(rest)
+		if err != nil {
+			return target{}, err
+		}
+		base, err := pgx.Open(rest) // connects to nothing
+		if err != nil {
+			return target{}, err
+		}
+		return target{
+			text: text, driver: "pgx", dsn: rest, plain: plain, show: "pgx:" + pgsql.Redact(rest),
+			base: pgx.Open, dialect: base.Dialect,
+		}, nil
 	case "sqlite":
 		if rest == "" {
 			return target{}, errors.New("sqlite: the path is missing")
@@ -55,9 +79,12 @@ func parseTarget(text string) (target, error) {
 		if err != nil {
 			return target{}, err
 		}
-		return target{text: text, driver: "sqlite", dsn: rest, plain: plain, show: text, dialect: sqlite.Dialect{}}, nil
+		return target{
+			text: text, driver: "sqlite", dsn: rest, plain: plain, show: text,
+			base: sqlite.Open, dialect: sqlite.Dialect{},
+		}, nil
 	}
-	return target{}, errors.New("the DSN does not begin with mysql:, mariadb:, postgres:// or sqlite:")
+	return target{}, errors.New("the DSN does not begin with mysql:, mariadb:, postgres://, pgx: or sqlite:")
 }
 
 // fileTarget is a SQLite file with a write-ahead log, synchronous as by default.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/globaltx/globaltx/driver/mysql"
 	"github.com/globaltx/globaltx/driver/pgsql"
+	_ "github.com/globaltx/globaltx/driver/pgx"
 	_ "github.com/globaltx/globaltx/driver/postgres"
 	"github.com/globaltx/globaltx/driver/sqlite"
 	"github.com/globaltx/globaltx/gtx"
@@ -30,7 +31,9 @@ type database struct {
 	DSN    string
 }
 
-var dialects = map[string]undo.Dialect{"mysql": mysql.Dialect{}, "postgres": pgsql.Dialect{}, "sqlite": sqlite.Dialect{}}
+var dialects = map[string]undo.Dialect{
+	"mysql": mysql.Dialect{}, "postgres": pgsql.Dialect{}, "pgx": pgsql.Dialect{}, "sqlite": sqlite.Dialect{},
+}
 
 // open opens it, for global transactions or with the base driver.
 func (d database) open(global bool, conns int) (*sql.DB, error) {
