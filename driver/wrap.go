@@ -41,6 +41,10 @@ type Config struct {
 	// database, as the same user, with affected rows that count matched rows. Nil: the
 	// connector itself. Where it is an io.Closer it is closed with the sql.DB.
 	Resolver driver.Connector
+	// Open makes the base of a DSN that is opened through sql.DB.Driver, for
+	// WrapConnector. It brings its own Skip, Alone and Resolver. Nil: by base's driver,
+	// as Wrap does.
+	Open Opener
 }
 
 // settings fills the defaults.
@@ -75,7 +79,7 @@ func (cfg *Config) settings() (settings, error) {
 // not want that use WrapConnector, which takes two.
 //
 // Where base is a driver.DriverContext its errors come from sql.Open, else from the
-// first connection, as without Wrap. Config.Resolver is ignored.
+// first connection, as without Wrap. Config.Resolver and Config.Open are ignored.
 func Wrap(base driver.Driver, d proxy.Dialect, cfg Config) driver.Driver {
 	return &wrapped{cfg: cfg, open: func(dsn string) (Base, error) {
 		var params map[string]string
@@ -109,8 +113,8 @@ func (c dsnConnector) Driver() driver.Driver                        { return c.d
 
 // WrapConnector is Wrap for sql.OpenDB. The connector of the result is the
 // database's for one sql.DB: close that, and base is closed where it is an
-// io.Closer. A Config that cannot be is told by the first Connect. Config.Split is
-// for DSNs that are opened through sql.DB.Driver.
+// io.Closer. A Config that cannot be is told by the first Connect. Config.Open and
+// Config.Split are for DSNs that are opened through sql.DB.Driver.
 func WrapConnector(base driver.Connector, d proxy.Dialect, cfg Config) driver.Connector {
 	s, err := cfg.settings()
 	if err != nil {
@@ -131,12 +135,17 @@ type byConnector struct {
 
 var _ driver.DriverContext = (*byConnector)(nil)
 
-func (b *byConnector) Open(dsn string) (driver.Conn, error) {
-	return Wrap(b.base.Driver(), b.dialect, b.cfg).Open(dsn)
-}
+func (b *byConnector) Open(dsn string) (driver.Conn, error) { return b.driver().Open(dsn) }
 
 func (b *byConnector) OpenConnector(dsn string) (driver.Connector, error) {
-	return Wrap(b.base.Driver(), b.dialect, b.cfg).(driver.DriverContext).OpenConnector(dsn) //nolint:errcheck // it is one
+	return b.driver().(driver.DriverContext).OpenConnector(dsn) //nolint:errcheck // it is one
+}
+
+func (b *byConnector) driver() driver.Driver {
+	if b.cfg.Open != nil {
+		return &wrapped{cfg: b.cfg, open: b.cfg.Open}
+	}
+	return Wrap(b.base.Driver(), b.dialect, b.cfg)
 }
 
 // failed tells what is wrong with a Config as soon as somebody can hear it.

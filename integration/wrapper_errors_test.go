@@ -21,7 +21,7 @@ import (
 var atRow = regexp.MustCompile(` at row \d+$`)
 
 // errorFields is what the base driver's error type tells to who gets at it by
-// errors.As, but for places in a text: the server has read another one.
+// errors.As.
 func errorFields(err error) map[string]any {
 	if my := new(mysql.MySQLError); errors.As(err, &my) {
 		return map[string]any{"type": "mysql", "Number": my.Number, "SQLState": string(my.SQLState[:]), "Message": atRow.ReplaceAllString(my.Message, "")}
@@ -29,16 +29,17 @@ func errorFields(err error) map[string]any {
 	if lite := new(sqlite.Error); errors.As(err, &lite) {
 		return map[string]any{"type": "sqlite", "Code": lite.Code(), "Error": lite.Error()}
 	}
-	kind, v := "", reflect.Value{}
+	fields, v := map[string]any{}, reflect.Value{}
 	if p := new(pq.Error); errors.As(err, &p) {
-		kind, v = "pq", reflect.ValueOf(*p)
+		v = reflect.ValueOf(*p)
+		fields["type"], fields["Error()"], fields["ErrorWithDetail()"] = "pq", p.Error(), p.ErrorWithDetail()
 	} else if p := new(pgconn.PgError); errors.As(err, &p) {
-		kind, v = "pgx", reflect.ValueOf(*p)
+		v = reflect.ValueOf(*p)
+		fields["type"], fields["Error()"] = "pgx", p.Error()
 	}
-	if kind != "" {
-		fields := map[string]any{"type": kind}
+	if v.IsValid() {
 		for i := range v.NumField() {
-			if f := v.Type().Field(i); f.IsExported() && f.Name != "Position" {
+			if f := v.Type().Field(i); f.IsExported() {
 				fields[f.Name] = fmt.Sprint(v.Field(i))
 			}
 		}
@@ -88,6 +89,8 @@ func TestErrorsOfStatements(t *testing.T) {
 			{"no column in a read", "SELECT missing FROM thing", nil, ""},
 			{"no table in a read", "SELECT 1 FROM missing", nil, ""},
 			{"syntax of a read", "SELECT n FROM thing WHERE ORDER BY n", nil, ""},
+			{"syntax", "UPDATE thing SET n = (1 + ) WHERE id = 1", nil, ""},
+			{"syntax at the end of a clause", "UPDATE thing\nSET n = CASE WHEN 1 = 1 THEN 1\nwhere id = " + p(1), []any{1}, ""},
 			{"overflow", "UPDATE thing SET n = 9223372036854775807 + n WHERE id = 1", nil, "sqlite"},
 		} {
 			t.Run(c.name, func(t *testing.T) {

@@ -143,7 +143,9 @@ func inTxTwice(db *sql.DB, change string, id int) func(ctx context.Context) erro
 // the next Run works with the same pools.
 func TestServerRestartsWithin(t *testing.T) {
 	for _, s := range servers() {
-		name := map[string]string{"mariadb": testserver.NameMariaDB, "postgres15": testserver.NamePostgres15}[s.name]
+		name := map[string]string{
+			"mariadb": testserver.NameMariaDB, "postgres15": testserver.NamePostgres15, "postgres18": testserver.NamePostgres18,
+		}[s.name]
 		if name == "" {
 			continue
 		}

@@ -21,8 +21,8 @@ import (
 
 	"github.com/globaltx/globaltx/driver"
 	"github.com/globaltx/globaltx/driver/mysql"
-	"github.com/globaltx/globaltx/driver/pgsql"
 	"github.com/globaltx/globaltx/driver/pgx"
+	"github.com/globaltx/globaltx/driver/postgres"
 	"github.com/globaltx/globaltx/driver/sqlite"
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/proxy"
@@ -247,11 +247,7 @@ func capturable(t *testing.T, s server, dsn string) (base sqldriver.Driver, d pr
 		cfg.MultiStatements, cfg.InterpolateParams, cfg.ClientFoundRows = true, true, true
 		return &mysqlbase.MySQLDriver{}, mysql.Dialect{}, cfg.FormatDSN()
 	case "gtx-postgres":
-		d, err := pgsql.New(nil, pgsql.Base{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return &pq.Driver{}, d, dsn
+		return &pq.Driver{}, postgres.Dialect(), dsn
 	case "gtx-pgx":
 		cfg, err := pgxbase.ParseConfig(dsn)
 		if err != nil {

@@ -20,8 +20,9 @@ import (
 func kinds(err error) map[string]any {
 	fields := errorFields(err)
 	delete(fields, "text")
-	delete(fields, "Where")  // of a tuple: captured rows may be locked before they are updated
-	delete(fields, "Detail") // of a deadlock: who waited for whom
+	delete(fields, "Where")             // of a tuple: captured rows may be locked before they are updated
+	delete(fields, "Detail")            // of a deadlock: who waited for whom
+	delete(fields, "ErrorWithDetail()") // has both in it
 	for name, target := range map[string]error{
 		"Canceled": context.Canceled, "DeadlineExceeded": context.DeadlineExceeded,
 		"ErrBadConn": sqldriver.ErrBadConn, "ErrInvalidConn": mysql.ErrInvalidConn, "ErrTxDone": sql.ErrTxDone,

@@ -38,7 +38,7 @@ type branch struct {
 	guard bool // outside any global transaction, see guard.go
 	alone bool // for one statement of its own; known where guarded
 	wrote bool // guarded, and undo rows may be there
-	// described: the statement came through a prepared one.
+	// described: the statement came through a prepared one, or would have.
 	described bool
 
 	ref      gtx.BranchRef
@@ -65,6 +65,12 @@ func (c *conn) newBranch(ctx context.Context, g *gtx.Tx, opts driver.TxOptions) 
 	}
 	if err := g.Active(); err != nil {
 		return nil, err
+	}
+	if c.byText {
+		return nil, &gtx.UnsupportedError{
+			Code: "plain-tx", Reason: "the program has begun a local transaction on the connection by a text, which would be committed with the one of the global transaction",
+			Hint: "end it before, or call BeginTx with the context that gtx.Run gave to the function",
+		}
 	}
 	id, err := c.res.Enter(ctx, g)
 	if err != nil {
@@ -198,6 +204,11 @@ func (b *branch) captureOnce(ctx context.Context, r *Capture) (*Captured, error)
 		r.Begin = begin
 	default:
 		if err := b.begin(ctx); err != nil {
+			if !b.guard && b.c.res.Dialect.Classify(err) == undo.Lost {
+				// Nothing of an autocommit statement has run. Base drivers that give it to another
+				// connection when it is bare, as pgx does, may not do so with a BEGIN.
+				return nil, driver.ErrBadConn
+			}
 			return nil, err
 		}
 	}

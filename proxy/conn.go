@@ -30,6 +30,8 @@ type conn struct {
 	// plainDecided and plainIsolation are what its BeginTx asked for.
 	plainDecided   bool
 	plainIsolation driver.IsolationLevel
+	// byText: the program has begun a local transaction by a text.
+	byText bool
 	// bad: the connection must not be used again.
 	bad bool
 
@@ -189,7 +191,9 @@ func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue)
 	if b == nil {
 		return c.execBase(ctx, query, args)
 	}
+	b.described = c.skips(query, args)
 	read, captured, err := b.do(ctx, query, args, false, auto)
+	b.described = false
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +223,9 @@ func (c *conn) queryRows(ctx context.Context, query string, args []driver.NamedV
 	if b == nil {
 		return c.queryBase(ctx, query, args)
 	}
+	b.described = c.skips(query, args)
 	read, captured, err := b.do(ctx, query, args, true, auto)
+	b.described = false
 	if err != nil {
 		return nil, err
 	}
@@ -230,8 +236,13 @@ func (c *conn) queryRows(ctx context.Context, query string, args []driver.NamedV
 	return captured.Rows, nil
 }
 
+// skips tells that the base driver as the user has it would have the text prepared.
+func (c *conn) skips(query string, args []driver.NamedValue) bool {
+	return c.res.Skip != nil && c.res.Skip(query, len(args))
+}
+
 func (c *conn) execBase(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	if c.res.Skip != nil && c.res.Skip(query, len(args)) {
+	if c.skips(query, args) {
 		return nil, driver.ErrSkip
 	}
 	if c.res.Alone != nil && strings.IndexByte(query, ';') >= 0 {
@@ -242,7 +253,7 @@ func (c *conn) execBase(ctx context.Context, query string, args []driver.NamedVa
 }
 
 func (c *conn) queryBase(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	if c.res.Skip != nil && c.res.Skip(query, len(args)) {
+	if c.skips(query, args) {
 		return nil, driver.ErrSkip
 	}
 	if c.res.Alone != nil && strings.IndexByte(query, ';') >= 0 {

@@ -60,6 +60,14 @@ type Passing interface {
 	QueriesOne() bool
 }
 
+// Relocating is a Dialect whose server tells where in a text an error is.
+type Relocating interface {
+	// Relocate gives err, which the server gave for the text sent, as it would have
+	// given it for text: at gives for an offset in bytes in sent that in text, -1 for one
+	// that has none there. err itself stays as it is.
+	Relocate(err error, sent, text string, at func(offset int) int) error
+}
+
 // Capture is one statement to run with its capture.
 type Capture struct {
 	XID    gtx.XID
@@ -82,8 +90,8 @@ type Capture struct {
 	Args    []driver.NamedValue
 	// WantRows: called through Query. Without RETURNING the rows are empty.
 	WantRows bool
-	// Described tells that the user has prepared the statement: the base driver has
-	// coded its arguments by the types that the server gave.
+	// Described tells that the user has prepared the statement, or that his base driver
+	// would have: it codes arguments by their types, or by those that the server gave.
 	Described bool
 	// Statements are those that the dialect keeps prepared on the connection; nil
 	// where it should keep none.

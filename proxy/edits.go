@@ -16,6 +16,7 @@ type edits struct {
 	at    int // the text up to here has been taken
 	text  strings.Builder
 	taken []driver.NamedValue
+	from  []copied
 	// numbered: markers of SQLite are written with their numbers, for one of them
 	// comes twice. Those in the list stay: they may be in the name of a column.
 	numbered bool
@@ -37,7 +38,8 @@ func (e *edits) take(sp sqltext.Span) {
 		case e.s.Dialect == sqltext.Postgres: // $1 says which
 		case e.s.Dialect == sqltext.SQLite:
 			if e.numbered && e.s.Slice(h.Span) == "?" {
-				e.add(e.s.Text[at:h.Span.Start] + "?" + strconv.Itoa(h.Ordinal))
+				e.copy(sqltext.Span{Start: at, End: h.Span.Start})
+				e.add("?" + strconv.Itoa(h.Ordinal))
 				at = h.Span.End
 			}
 		case h.Ordinal <= len(e.args):
@@ -46,7 +48,12 @@ func (e *edits) take(sp sqltext.Span) {
 			e.taken = append(e.taken, v)
 		}
 	}
-	e.add(e.s.Text[at:sp.End])
+	e.copy(sqltext.Span{Start: at, End: sp.End})
+}
+
+func (e *edits) copy(sp sqltext.Span) {
+	e.from = append(e.from, copied{e.text.Len(), sp})
+	e.add(e.s.Slice(sp))
 }
 
 // column puts a column behind the list; what follows belongs to it.

@@ -43,11 +43,11 @@ func (b *branch) light(ctx context.Context, text string, args []driver.NamedValu
 		return nil, true, b.undone(err)
 	}
 	if rows {
-		set, err := readSet(out.Rows)
+		set, err := DrainRows(out.Rows)
 		if err != nil {
 			return nil, true, b.undone(err)
 		}
-		out.Rows = &rowSets{sets: []*rowSet{set}}
+		out.Rows = set
 	}
 	if name == "postgres" {
 		err = b.commitUnheld(ctx, r)

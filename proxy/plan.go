@@ -25,6 +25,7 @@ import (
 //	a table of unknown key the XID of any undo row of the table
 type plan struct {
 	text  string
+	from  []copied // what in it is the user's
 	args  []driver.NamedValue
 	extra []extra // the columns behind the caller's
 
@@ -114,6 +115,7 @@ func (r *reader) plan(ctx context.Context) (*plan, error) {
 	}
 	e.condition(read, conditions)
 	p.text, p.args = e.result()
+	p.from = e.from
 	p.once = p.once || !p.locking && !r.own.IsZero()
 	return p, nil
 }

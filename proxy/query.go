@@ -58,7 +58,7 @@ func readText(rows driver.Rows) ([][]string, error) {
 	var out [][]string
 	for {
 		switch err := rows.Next(dest); {
-		case errors.Is(err, io.EOF):
+		case err == io.EOF: //nolint:errorlint // a wrapped one is a broken connection, not the end
 			return out, nil
 		case err != nil:
 			return nil, fmt.Errorf("read catalogue: %w", err)

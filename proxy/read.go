@@ -113,9 +113,9 @@ func (c *conn) decided(ctx context.Context, b *branch, auto bool, text string, a
 	if rows == nil {
 		return nil, false, nil
 	}
-	out = &Captured{Rows: &rowSets{sets: []*rowSet{rows}}}
+	out = &Captured{Rows: rows}
 	if r.s.Dialect == sqltext.Postgres {
-		out.RowsAffected = int64(len(rows.rows))
+		out.RowsAffected = int64(len(rows.Lines))
 		_, out.LastInsertErr = driver.RowsAffected(0).LastInsertId()
 	}
 	return out, true, nil
@@ -142,7 +142,7 @@ func (r *reader) reads(parts []*sqltext.Statement) bool {
 // happened in the local transaction before, it is rolled back, and the statement
 // runs again when the holder has ended, until LockWait is over (rule W2). Nil:
 // there is nothing to check.
-func (r *reader) run(ctx context.Context) (*rowSet, error) {
+func (r *reader) run(ctx context.Context) (*Buffer, error) {
 	patience, cancel := context.WithTimeout(ctx, r.c.res.LockWait)
 	defer cancel()
 	for try := 0; ; try++ {
@@ -195,7 +195,7 @@ type again struct {
 func (a *again) Error() string { return a.err.Error() }
 func (a *again) Unwrap() error { return a.err }
 
-func (r *reader) once(ctx context.Context) (*rowSet, error) {
+func (r *reader) once(ctx context.Context) (*Buffer, error) {
 	p, err := r.plan(ctx)
 	if err != nil && r.b != nil && r.auto {
 		err = errors.Join(err, r.b.Rollback())
@@ -286,13 +286,14 @@ func (r *reader) failed(p *plan, err error) error {
 }
 
 // read runs the SELECT of p and finds out whether all its rows are decided.
-func (r *reader) read(ctx context.Context, p *plan) (*rowSet, error) {
+func (r *reader) read(ctx context.Context, p *plan) (*Buffer, error) {
 	args := p.args
 	if p.once && !r.stmt {
 		args = r.c.passing(args, true)
 	}
 	rows, err := r.c.rows(ctx, p.text, args, r.stmt)
 	if err != nil {
+		err = r.c.relocated(err, p.text, r.s.Text, func(offset int) int { return origin(p.from, offset) })
 		return nil, r.classify(p, err)
 	}
 	found := map[string]map[string]bool{}
@@ -300,7 +301,7 @@ func (r *reader) read(ctx context.Context, p *plan) (*rowSet, error) {
 		return nil, err
 	}
 	if p.after != "" {
-		more, err := r.c.rows(ctx, p.after, p.afterArgs, false)
+		more, err := r.c.rows(ctx, p.after, p.afterArgs, r.stmt) // arguments mean the same then
 		if err != nil {
 			return nil, r.classify(p, err)
 		}

@@ -8,11 +8,11 @@ import (
 )
 
 // cut takes the last n columns away and gives their texts, row by row.
-func (s *rowSet) cut(n int) [][]string {
-	keep := len(s.columns) - n
-	s.columns = s.columns[:keep]
-	out := make([][]string, len(s.rows))
-	for i, row := range s.rows {
+func (b *Buffer) cut(n int) [][]string {
+	keep := len(b.columns) - n
+	b.columns = b.columns[:keep]
+	out := make([][]string, len(b.Lines))
+	for i, row := range b.Lines {
 		texts := make([]string, n)
 		for j, v := range row[keep:] {
 			switch v := v.(type) {
@@ -25,18 +25,18 @@ func (s *rowSet) cut(n int) [][]string {
 				texts[j] = fmt.Sprint(v)
 			}
 		}
-		out[i], s.rows[i] = texts, row[:keep:keep]
+		out[i], b.Lines[i] = texts, row[:keep:keep]
 	}
 	return out
 }
 
 // rows runs a query on the base connection, as the caller's way of sending it
 // would, and reads it to its end.
-func (c *conn) rows(ctx context.Context, text string, args []driver.NamedValue, prepare bool) (*rowSet, error) {
+func (c *conn) rows(ctx context.Context, text string, args []driver.NamedValue, prepare bool) (*Buffer, error) {
 	if q, ok := c.base.(driver.QueryerContext); ok && !prepare {
 		rows, err := q.QueryContext(ctx, text, args)
 		if err == nil {
-			return readSet(rows)
+			return DrainRows(rows)
 		}
 		if !errors.Is(err, driver.ErrSkip) {
 			return nil, err
@@ -58,7 +58,7 @@ func (c *conn) rows(ctx context.Context, text string, args []driver.NamedValue, 
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	b, err := readSet(rows)
+	b, err := DrainRows(rows)
 	if cerr := st.Close(); err == nil && cerr != nil {
 		return nil, cerr
 	}

@@ -15,6 +15,7 @@ type effect uint8
 const (
 	unknown effect = iota // nobody has looked
 	noEffect
+	control      // begins or ends a local transaction
 	sessionMaybe // modes or the current schema may have changed
 	schemaMaybe  // tables may have changed as well
 )
@@ -47,8 +48,10 @@ func effectOf(text string) effect {
 		return noEffect
 	}
 	switch word {
-	case wReplace, wBegin, wCommit, wRollback, wSavepoint, wRelease:
+	case wReplace, wSavepoint, wRelease:
 		return noEffect
+	case wBegin, wStart, wCommit, wEnd, wRollback, wAbort:
+		return control
 	case wSet, wUse, wReset, wDiscard, wShow, wPragma:
 		return sessionMaybe
 	}
@@ -64,6 +67,9 @@ const (
 	wDelete    = 'd'<<40 | 'e'<<32 | 'l'<<24 | 'e'<<16 | 't'<<8 | 'e'
 	wReplace   = 'r'<<48 | 'e'<<40 | 'p'<<32 | 'l'<<24 | 'a'<<16 | 'c'<<8 | 'e'
 	wBegin     = 'b'<<32 | 'e'<<24 | 'g'<<16 | 'i'<<8 | 'n'
+	wStart     = 's'<<32 | 't'<<24 | 'a'<<16 | 'r'<<8 | 't'
+	wEnd       = 'e'<<16 | 'n'<<8 | 'd'
+	wAbort     = 'a'<<32 | 'b'<<24 | 'o'<<16 | 'r'<<8 | 't'
 	wCommit    = 'c'<<40 | 'o'<<32 | 'm'<<24 | 'm'<<16 | 'i'<<8 | 't'
 	wRollback  = 'r'<<56 | 'o'<<48 | 'l'<<40 | 'l'<<32 | 'b'<<24 | 'a'<<16 | 'c'<<8 | 'k'
 	wSavepoint = 's'<<56 | 'a'<<48 | 'v'<<40 | 'e'<<32 | 'p'<<24 | 'o'<<16 | 'i'<<8 | 'n'
@@ -101,6 +107,10 @@ func more(text string) bool {
 func (c *conn) ran(text string) { c.affected(effectOf(text), text) }
 
 func (c *conn) affected(effect effect, text string) {
+	if effect == control {
+		c.controlled(text)
+		effect = noEffect
+	}
 	if effect == noEffect && !c.touched {
 		return
 	}
@@ -123,9 +133,23 @@ func (c *conn) affected(effect effect, text string) {
 		c.forgetSession()
 		c.touched = true
 	case noEffect:
-		if c.touched && firstWord(text) == "rollback" {
+		if verb := firstWord(text); c.touched && (verb == "rollback" || verb == "abort") {
 			c.untouch()
 		}
+	}
+}
+
+// controlled notes a text that begins or ends a local transaction. A global one must
+// not come into it: BEGIN would commit it on MySQL, and COMMIT what it has done on
+// PostgreSQL. SQLite has no BEGIN inside of one.
+func (c *conn) controlled(text string) {
+	switch verb := firstWord(text); {
+	case c.res.Dialect.Name() == "sqlite" || rollsBackTo(verb, text):
+	case verb == "begin" || verb == "start":
+		c.byText = true
+	default:
+		text = strings.Join(strings.Fields(strings.ToLower(text)), " ")
+		c.byText = strings.Contains(text, "and chain")
 	}
 }
 
@@ -142,7 +166,7 @@ func (c *conn) untouch() {
 // txEnded is called when a local transaction of any kind has ended.
 func (c *conn) txEnded() {
 	c.untouch()
-	c.touched = false
+	c.touched, c.byText = false, false
 }
 
 // forgetsStatements tells that the server may have dropped prepared statements.

@@ -20,9 +20,12 @@ func TestEffectOf(t *testing.T) {
 		"INSERT INTO t VALUES (1); DROP TABLE t":   schemaMaybe,
 		"delete from t":                            noEffect,
 		"Replace INTO t VALUES (1)":                noEffect,
-		"BEGIN":                                    noEffect,
-		"commit":                                   noEffect,
-		"ROLLBACK TO s":                            noEffect,
+		"BEGIN":                                    control,
+		"START TRANSACTION READ ONLY":              control,
+		"commit":                                   control,
+		"end":                                      control,
+		"ABORT;":                                   control,
+		"ROLLBACK TO s":                            control,
 		"SAVEPOINT s":                              noEffect,
 		"RELEASE s":                                noEffect,
 		"SET sql_mode = ''":                        sessionMaybe,
@@ -58,7 +61,7 @@ func TestEffectOf(t *testing.T) {
 func TestEffectWords(t *testing.T) {
 	for word, want := range map[string]effect{
 		"select": noEffect, "with": noEffect, "insert": noEffect, "update": noEffect, "delete": noEffect, "replace": noEffect,
-		"begin": noEffect, "commit": noEffect, "rollback": noEffect, "savepoint": noEffect, "release": noEffect,
+		"begin": control, "start": control, "commit": control, "end": control, "rollback": control, "abort": control, "savepoint": noEffect, "release": noEffect,
 		"set": sessionMaybe, "use": sessionMaybe, "reset": sessionMaybe, "discard": sessionMaybe, "show": sessionMaybe, "pragma": sessionMaybe,
 	} {
 		if got := effectOf(strings.ToUpper(word) + " x"); got != want {

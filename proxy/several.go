@@ -15,6 +15,7 @@ import (
 // part is one statement of a text with several.
 type part struct {
 	text  string
+	at    int // where it stands in the whole text
 	reads bool
 	ends  bool // nothing stands behind it
 	args  []driver.NamedValue
@@ -42,7 +43,7 @@ func (b *branch) several(ctx context.Context, s *sqltext.Statement, args []drive
 		}
 		return true, nil, nil
 	}
-	ran, kept, out, err := b.runAll(ctx, parts, rows)
+	ran, kept, out, err := b.runAll(ctx, s.Text, parts, rows)
 	switch {
 	case !auto:
 		return false, out, err
@@ -64,11 +65,11 @@ func (b *branch) several(ctx context.Context, s *sqltext.Statement, args []drive
 // row and nothing else has happened in the local transaction. ran counts those
 // that ended well; kept: the error is one that leaves the local transaction as the
 // base driver does.
-func (b *branch) runAll(ctx context.Context, parts []part, rows bool) (ran int, kept bool, out *Captured, err error) {
+func (b *branch) runAll(ctx context.Context, text string, parts []part, rows bool) (ran int, kept bool, out *Captured, err error) {
 	patience, cancel := context.WithTimeout(ctx, b.c.res.LockWait)
 	defer cancel()
 	for try := 0; ; try++ {
-		ran, kept, out, err = b.runOnce(ctx, parts, rows)
+		ran, kept, out, err = b.runOnce(ctx, text, parts, rows)
 		first := !b.used
 		switch {
 		case err == nil:
@@ -113,9 +114,9 @@ func (b *branch) forgetStale(parts []part) bool {
 	return false
 }
 
-func (b *branch) runOnce(ctx context.Context, parts []part, rows bool) (ran int, kept bool, out *Captured, err error) {
+func (b *branch) runOnce(ctx context.Context, text string, parts []part, rows bool) (ran int, kept bool, out *Captured, err error) {
 	each := make([]Captured, 0, len(parts))
-	var sets []*rowSet
+	var sets []*Buffer
 	for i := range parts {
 		p := &parts[i]
 		var c *Captured
@@ -126,12 +127,12 @@ func (b *branch) runOnce(ctx context.Context, parts []part, rows bool) (ran int,
 			kept = p.r.Kept
 		}
 		if err != nil {
-			return i, kept, nil, err
+			return i, kept, nil, p.relocated(b.c, err, text)
 		}
 		if rows {
-			set, err := readSet(c.Rows)
+			set, err := DrainRows(c.Rows)
 			if err != nil {
-				return i, false, nil, err
+				return i, false, nil, p.relocated(b.c, err, text)
 			}
 			sets = append(sets, set)
 			c.Rows = nil
@@ -219,7 +220,7 @@ func (b *branch) parts(ctx context.Context, s *sqltext.Statement, args []driver.
 	parts := make([]part, 0, len(s.Parts))
 	writes := false
 	for _, sp := range s.Parts {
-		p := part{text: s.Slice(sp.Span), args: args, reads: Reads(sp), ends: endsHere(s.Text[sp.Span.End:])}
+		p := part{text: s.Slice(sp.Span), at: sp.Span.Start, args: args, reads: Reads(sp), ends: endsHere(s.Text[sp.Span.End:])}
 		if s.Dialect != sqltext.SQLite {
 			p.args = own(sp, args)
 		}
@@ -293,26 +294,26 @@ func own(s *sqltext.Statement, args []driver.NamedValue) []driver.NamedValue {
 // resultSets chooses what Query shows of what the statements returned: everything
 // that has columns; on SQLite, as its driver does, the last that has rows, or that
 // of the last statement when the text ends with it.
-func (c *conn) resultSets(sets []*rowSet, ends bool) driver.Rows {
+func (c *conn) resultSets(sets []*Buffer, ends bool) driver.Rows {
 	if c.flavour == sqltext.SQLite {
 		shown := sets[0]
 		for i, set := range sets[1:] {
-			if len(set.rows) > 0 || ends && i == len(sets)-2 {
+			if len(set.Lines) > 0 || ends && i == len(sets)-2 {
 				shown = set
 			}
 		}
-		return &rowSets{sets: []*rowSet{shown}}
+		return shown
 	}
-	var shown []*rowSet
+	var shown []*Buffer
 	for _, set := range sets {
 		if len(set.columns) > 0 {
 			shown = append(shown, set)
 		}
 	}
 	if shown == nil {
-		shown = []*rowSet{{}}
+		return &Buffer{}
 	}
-	return &rowSets{sets: shown}
+	return &buffers{shown[0], shown[1:]}
 }
 
 // endsHere tells whether SQLite's parser is at the end of the text behind its last

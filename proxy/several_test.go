@@ -3,8 +3,10 @@ package proxy
 import (
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -126,18 +128,18 @@ func (r *someRows) open() {
 	}
 }
 
-// TestRowSets: results that were read to their end give what the driver gave.
-func TestRowSets(t *testing.T) {
+// TestBuffers: results that were read to their end give what the driver gave.
+func TestBuffers(t *testing.T) {
 	first := &someRows{names: []string{"a", "b"}, lines: []string{"1", "22"}}
-	one, err := readSet(first)
+	one, err := DrainRows(first)
 	if err != nil || !first.closed {
 		t.Fatal(err)
 	}
-	two, err := readSet(&someRows{names: []string{"c"}})
+	two, err := DrainRows(&someRows{names: []string{"c"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rowSets{sets: []*rowSet{one, two}}
+	r := &buffers{one, []*Buffer{two}}
 	if got := r.Columns(); !cmp.Equal(got, []string{"a", "b"}) {
 		t.Errorf("columns %q", got)
 	}
@@ -164,18 +166,24 @@ func TestRowSets(t *testing.T) {
 	}
 }
 
-func TestReadSetFails(t *testing.T) {
-	broken := errors.New("broken")
-	r := &someRows{names: []string{"a"}, lines: []string{"1"}, fails: broken}
-	if _, err := readSet(r); !errors.Is(err, broken) || !r.closed {
-		t.Errorf("got %v, closed %t", err, r.closed)
+// TestRowsFail: what a driver says instead of io.EOF is an error, also where io.EOF is
+// the reason: the connection has ended in the middle of the rows.
+func TestRowsFail(t *testing.T) {
+	for _, broken := range []error{errors.New("broken"), fmt.Errorf("read packet: %w", io.EOF)} {
+		r := &someRows{names: []string{"a"}, lines: []string{"1"}, fails: broken}
+		if b, err := DrainRows(r); err != broken || b != nil || !r.closed { //nolint:errorlint // as the driver has it
+			t.Errorf("got %v, closed %t", err, r.closed)
+		}
+		if lines, err := readText(&someRows{names: []string{"a"}, lines: []string{"1"}, fails: broken}); !errors.Is(err, broken) {
+			t.Errorf("got %v, %v", lines, err)
+		}
 	}
 }
 
 // TestResultSets: Query shows what the base driver shows.
 func TestResultSets(t *testing.T) {
-	set := func(name string, rows int) *rowSet {
-		s := &rowSet{rows: make([][]driver.Value, rows)}
+	set := func(name string, rows int) *Buffer {
+		s := &Buffer{Lines: make([][]driver.Value, rows)}
 		if name != "" {
 			s.columns = []columnType{{name: name}}
 		}
@@ -185,23 +193,21 @@ func TestResultSets(t *testing.T) {
 		name    string
 		dialect sqltext.Dialect
 		ends    bool
-		sets    []*rowSet
+		sets    []*Buffer
 		want    []string
 	}{
-		{"all with columns", sqltext.Postgres, true, []*rowSet{set("", 0), set("a", 1), set("", 0), set("b", 0)}, []string{"a", "b"}},
-		{"none", sqltext.MySQL, true, []*rowSet{set("", 0), set("", 0)}, []string{""}},
-		{"sqlite, the last", sqltext.SQLite, true, []*rowSet{set("a", 1), set("b", 0)}, []string{"b"}},
-		{"sqlite, the last with rows", sqltext.SQLite, false, []*rowSet{set("a", 1), set("b", 2), set("c", 0)}, []string{"b"}},
-		{"sqlite, the first of no rows", sqltext.SQLite, false, []*rowSet{set("a", 0), set("b", 0)}, []string{"a"}},
+		{"all with columns", sqltext.Postgres, true, []*Buffer{set("", 0), set("a", 1), set("", 0), set("b", 0)}, []string{"a", "b"}},
+		{"none", sqltext.MySQL, true, []*Buffer{set("", 0), set("", 0)}, []string{""}},
+		{"sqlite, the last", sqltext.SQLite, true, []*Buffer{set("a", 1), set("b", 0)}, []string{"b"}},
+		{"sqlite, the last with rows", sqltext.SQLite, false, []*Buffer{set("a", 1), set("b", 2), set("c", 0)}, []string{"b"}},
+		{"sqlite, the first of no rows", sqltext.SQLite, false, []*Buffer{set("a", 0), set("b", 0)}, []string{"a"}},
 	} {
-		r := (&conn{flavour: c.dialect}).resultSets(c.sets, c.ends).(*rowSets)
-		var got []string
-		for _, s := range r.sets {
-			if s.columns == nil {
-				got = append(got, "")
-				continue
+		r := (&conn{flavour: c.dialect}).resultSets(c.sets, c.ends)
+		got := []string{strings.Join(r.Columns(), ",")}
+		if more, ok := r.(driver.RowsNextResultSet); ok {
+			for more.NextResultSet() == nil {
+				got = append(got, strings.Join(r.Columns(), ","))
 			}
-			got = append(got, s.columns[0].name)
 		}
 		if !cmp.Equal(got, c.want) {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)

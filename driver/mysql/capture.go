@@ -39,7 +39,7 @@ func (Dialect) Capture(ctx context.Context, c driver.Conn, r *proxy.Capture) (*p
 	if err := refuse(r); err != nil {
 		return nil, err
 	}
-	p := &packet{stmt: r.Stmt, in: r.Args}
+	p := &packet{stmt: r.Stmt, in: r.Args, described: r.Described}
 	begin(p, r)
 	p.next()
 	p.add("SAVEPOINT ", ownSavepoint)
@@ -57,12 +57,15 @@ func (Dialect) Capture(ctx context.Context, c driver.Conn, r *proxy.Capture) (*p
 	out := &proxy.Captured{}
 	switch {
 	case a.returned != nil: // the base driver knows no counts then
-		if n := int64(len(a.returned.rows)); a.counted != n && a.counted != notCounted {
+		if n := int64(len(a.returned.Lines)); a.counted != n && a.counted != notCounted {
 			err := fmt.Errorf("capture rows of %s: the statement gave %d rows, but %d were captured", r.Table.ID, n, a.counted)
 			if raced(r.Stmt) {
 				err = fmt.Errorf("%w: %w", err, gtx.ErrConflict)
 			}
 			return nil, err
+		}
+		if r.Described {
+			asPrepared(a.returned.Lines)
 		}
 		out.Rows = a.returned
 	case !f.agree(a.rows):
@@ -106,6 +109,11 @@ func refuse(r *proxy.Capture) error {
 	}
 	if len(r.Args) != want {
 		return unsupported("arguments", fmt.Sprintf("the statement has %d placeholders, but %d arguments were given", want, len(r.Args)), "")
+	}
+	if r.Described {
+		if err := checkDescribed(r); err != nil {
+			return err
+		}
 	}
 	if returns(s) && s.Replace {
 		return unsupported("returning", "RETURNING of REPLACE does not tell how many rows were replaced", "read the rows with SELECT")

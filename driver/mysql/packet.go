@@ -17,12 +17,14 @@ import (
 // arguments stay question marks, repeated where a part of his text is, and are
 // written by go-sql-driver, which knows the session's quoting.
 type packet struct {
-	text    strings.Builder
-	stmt    *sqltext.Statement
-	in      []driver.NamedValue
-	args    []driver.NamedValue
-	markers []int // where the question marks of args stand
-	n       int   // statements so far
+	text strings.Builder
+	stmt *sqltext.Statement
+	in   []driver.NamedValue
+	// described: the user has prepared the statement, see described.
+	described bool
+	args      []driver.NamedValue
+	markers   []int // where the question marks of args stand
+	n         int   // statements so far
 	// temporary: newRowsTable is taken, and must not stay on the session.
 	temporary bool
 }
@@ -44,14 +46,28 @@ func (p *packet) add(parts ...string) {
 
 // user adds a part of the user's text with the arguments it takes.
 func (p *packet) user(sp sqltext.Span) {
-	at := p.text.Len() - sp.Start
+	from := sp.Start
 	for _, h := range p.stmt.In(sp) {
-		p.markers = append(p.markers, at+h.Span.Start)
-		v := p.in[h.Ordinal-1]
-		v.Ordinal = len(p.args) + 1
-		p.args = append(p.args, v)
+		p.text.WriteString(p.stmt.Text[from:h.Span.Start])
+		p.argument(p.in[h.Ordinal-1])
+		from = h.Span.End
 	}
-	p.text.WriteString(p.stmt.Slice(sp))
+	p.text.WriteString(p.stmt.Text[from:sp.End])
+}
+
+// argument adds what stands for one argument.
+func (p *packet) argument(v driver.NamedValue) {
+	if p.described {
+		var literal string
+		if v.Value, literal = described(v.Value); literal != "" {
+			p.text.WriteString(literal)
+			return
+		}
+	}
+	p.markers = append(p.markers, p.text.Len())
+	v.Ordinal = len(p.args) + 1
+	p.args = append(p.args, v)
+	p.text.WriteByte('?')
 }
 
 // exec sends the packet. An error wraps driver.ErrSkip when nothing was sent.

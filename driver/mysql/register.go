@@ -55,13 +55,13 @@ func Open(dsn string) (driver.Base, error) {
 // cfg is copied. Whether statements are prepared, and how many a text may hold, is
 // as cfg says; a BeforeConnect option must leave MultiStatements and
 // InterpolateParams of the Config that it is given as they are. Of opts, Skip,
-// Alone, Split and Resolver are made here and ignored.
+// Alone, Split, Resolver and Open are made here and ignored.
 func NewConnector(cfg *mysql.Config, opts driver.Config) (sqldriver.Connector, error) {
 	b, err := baseOf(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("make mysql connector: %w", err)
 	}
-	opts.Skip, opts.Alone, opts.Split, opts.Resolver = b.Skip, b.Alone, nil, b.Resolver
+	opts.Skip, opts.Alone, opts.Split, opts.Resolver, opts.Open = b.Skip, b.Alone, nil, b.Resolver, Open
 	return driver.WrapConnector(b.Connector, b.Dialect, opts), nil
 }
 

@@ -93,6 +93,29 @@ func failed(ctx context.Context, c driver.Conn, r *proxy.Capture, err error) err
 		return fmt.Errorf("%w (rolled back: %w)", err, back)
 	}
 	r.Kept, r.Wrote = true, r.Header
+	if my.Number == errSyntax {
+		return ofUsersText(ctx, c, r.Stmt.Text, err)
+	}
+	return err
+}
+
+// ofUsersText gives an error of syntax as the server words it for the user's text: it
+// shows the text from the error on, and counts its lines. To prepare a text runs
+// nothing of it.
+func ofUsersText(ctx context.Context, c driver.Conn, text string, err error) error {
+	p, ok := c.(driver.ConnPrepareContext)
+	if !ok {
+		return err
+	}
+	stmt, told := p.PrepareContext(ctx, text)
+	if told == nil {
+		_ = stmt.Close() // where it fails the connection is broken, which its next use tells
+		return err
+	}
+	var my *mysql.MySQLError
+	if errors.As(told, &my) && my.Number == errSyntax {
+		return told
+	}
 	return err
 }
 

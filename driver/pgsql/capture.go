@@ -40,6 +40,7 @@ func (d Dialect) Capture(ctx context.Context, c driver.Conn, r *proxy.Capture) (
 		return nil, err
 	}
 	if err != nil {
+		err = d.placed(err, r, t)
 		if holder, ok := guardHolder(err); ok {
 			return nil, &gtx.ConflictError{Holder: holder, Table: t.parts[0].Table.ID}
 		}
@@ -69,11 +70,11 @@ func (d Dialect) Capture(ctx context.Context, c driver.Conn, r *proxy.Capture) (
 
 // account proves that every changed row was captured and has its undo row, and
 // leaves in buf what the user's statement returned.
-func (d Dialect) account(ctx context.Context, c driver.Conn, r *proxy.Capture, t *text, buf *buffer) (int64, error) {
-	if len(buf.rows) == 0 || len(buf.cols) < t.leading {
+func (d Dialect) account(ctx context.Context, c driver.Conn, r *proxy.Capture, t *text, buf *proxy.Buffer) (int64, error) {
+	if len(buf.Lines) == 0 || buf.Width() < t.leading {
 		return 0, errors.New("capture statement: no counts came back")
 	}
-	head := buf.rows[0]
+	head := buf.Lines[0]
 	if t.header && asInt(head[colHeader]) != 1 {
 		return 0, fmt.Errorf("write branch header: %d rows", asInt(head[colHeader]))
 	}
@@ -93,21 +94,21 @@ func (d Dialect) account(ctx context.Context, c driver.Conn, r *proxy.Capture, t
 	switch {
 	case t.query:
 		if head[t.leading] == nil {
-			buf.rows = nil // the outer join's row of NULLs
+			buf.Lines = nil // the outer join's row of NULLs
 		}
-		buf.strip(t.leading + 1)
-		return int64(len(buf.rows)), nil
-	case len(buf.cols) == t.leading:
-		buf.cols, buf.rows = nil, nil
+		buf.Strip(t.leading + 1)
+		return int64(len(buf.Lines)), nil
+	case buf.Width() == t.leading:
+		*buf = proxy.Buffer{}
 		return changed, nil
 	}
 	if changed == 0 {
-		buf.rows = nil // the outer join's row of NULLs
+		buf.Lines = nil // the outer join's row of NULLs
 	}
-	if int64(len(buf.rows)) != changed {
-		return 0, fmt.Errorf("capture in %s: %d rows returned, %d changed", r.Table.ID, len(buf.rows), changed)
+	if int64(len(buf.Lines)) != changed {
+		return 0, fmt.Errorf("capture in %s: %d rows returned, %d changed", r.Table.ID, len(buf.Lines), changed)
 	}
-	buf.strip(t.leading + t.own)
+	buf.Strip(t.leading + t.own)
 	return changed, nil
 }
 
@@ -143,10 +144,10 @@ func (d Dialect) held(ctx context.Context, c driver.Conn, r *proxy.Capture, t *u
 	switch {
 	case err != nil && d.Classify(err) != undo.Conflict:
 		return fmt.Errorf("read holder of a row of %s: %w", t.ID, err)
-	case err != nil || len(buf.rows) == 0:
+	case err != nil || len(buf.Lines) == 0:
 		return fmt.Errorf("capture in %s: %w: its holder has just ended", t.ID, gtx.ErrConflict)
 	}
-	if text := asText(buf.rows[0][0]); text != r.XID.String() {
+	if text := asText(buf.Lines[0][0]); text != r.XID.String() {
 		holder, err := gtx.ParseXID(text)
 		if err != nil {
 			return fmt.Errorf("read holder of a row of %s: %w", t.ID, err)

@@ -68,7 +68,7 @@ func (b *bench) sameAsBare(fill []string, reset string, see []string, cases []ba
 	outer := b.T
 	defer func() { b.T = outer }()
 	bare := b.connect()
-	do := func(text string, args ...any) *buffer {
+	do := func(text string, args ...any) *proxy.Buffer {
 		b.Helper()
 		buf, err := query(b.Context(), bare, text, b.Passing(named(args), false))
 		if err != nil {
@@ -79,7 +79,7 @@ func (b *bench) sameAsBare(fill []string, reset string, see []string, cases []ba
 	look := func() string {
 		var all strings.Builder
 		for _, text := range see {
-			for _, row := range do(text).rows {
+			for _, row := range do(text).Lines {
 				fmt.Fprintf(&all, "%q\n", row)
 			}
 			all.WriteString("--\n")
@@ -394,15 +394,15 @@ func testBeforeImageUnderRacingWriters(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, row := range buf.rows {
+		for _, row := range buf.Lines {
 			captured++
 			line := fmt.Sprintf("INT4:int64:%s|INT4:int64:%s", fmt.Sprintf("%s", row[0]), fmt.Sprintf("%s", row[1]))
 			if !after[line] || asInt(row[2]) != 1 {
 				t.Errorf("before image of row %v says version %v, group %v; statement returned %v", row[0], asInt(row[1])-1, row[2], after)
 			}
 		}
-		if len(buf.rows) != len(after) {
-			t.Errorf("%d undo rows, %d rows changed", len(buf.rows), len(after))
+		if len(buf.Lines) != len(after) {
+			t.Errorf("%d undo rows, %d rows changed", len(buf.Lines), len(after))
 		}
 		br.anew()
 	}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/globaltx/globaltx/proxy/sqltext"
 	"github.com/globaltx/globaltx/undo"
 )
 
@@ -20,10 +21,9 @@ var (
 // with several, of which the server takes any.
 func (w *writer) update() ([]string, error) {
 	s, p := w.Stmt, w.p
-	from := s.Slice(s.From)
+	from := w.line(s.From)
 	if from != "" {
-		from += "\n"
-		for _, text := range []string{from, s.Slice(s.Where)} {
+		for _, text := range []string{s.Slice(s.From), s.Slice(s.Where)} {
 			if err := w.readTwice(text); err != nil {
 				return nil, err
 			}
@@ -35,7 +35,7 @@ func (w *writer) update() ([]string, error) {
 		names = append(names, p+"k"+strconv.Itoa(n))
 		locked = append(locked, keys[n]+" AS "+names[n])
 	}
-	lock, rows, set := " FOR NO KEY UPDATE OF "+w.ref, p+"b", " SET "+s.Slice(s.Set)+"\n"
+	lock, rows, set := " FOR NO KEY UPDATE OF "+w.ref, p+"b", " SET "+w.line(s.Set)
 	rekeys := w.rekeys(s.SetColumns)
 	if rekeys {
 		lock = " FOR UPDATE OF " + w.ref
@@ -44,12 +44,12 @@ func (w *writer) update() ([]string, error) {
 	comma, again := "", ""
 	w.captured = "(SELECT count(*) FROM " + p + "b)"
 	if from != "" {
-		comma, again = ", "+from, " FROM "+from
+		comma, again = ", "+from, " "+w.word("FROM", s.From)+" "+from
 		w.captured = "(SELECT count(DISTINCT " + p + "h) FROM " + p + "b)"
 		rows = fmt.Sprintf("(SELECT DISTINCT ON (%[1]sh) %[1]sh, %[1]si, %[1]ss FROM %[1]sb)", p)
 	}
 	found := "(" + strings.Join(keys, ", ") + ") IN (SELECT " + strings.Join(names, ", ") + " FROM " + p + "b)"
-	second := " WHERE " + found
+	second := " " + w.word("WHERE", s.Where) + " " + found
 	if from != "" {
 		second = w.where(found)
 	}
@@ -74,9 +74,9 @@ func (w *writer) update() ([]string, error) {
 func (w *writer) updateModern() []string {
 	s, p := w.Stmt, w.p
 	w.nameRows()
-	text := "UPDATE " + w.target + " SET " + s.Slice(s.Set) + "\n"
-	if from := s.Slice(s.From); from != "" {
-		text += " FROM " + from + "\n"
+	text := "UPDATE " + w.target + " SET " + w.line(s.Set)
+	if from := w.line(s.From); from != "" {
+		text += " " + w.word("FROM", s.From) + " " + from
 	}
 	text += w.where("")
 	if w.rekeys(s.SetColumns) {
@@ -93,8 +93,8 @@ func (w *writer) updateModern() []string {
 // delete captures by RETURNING, which gives the version that was deleted.
 func (w *writer) delete() []string {
 	p, using := w.p, ""
-	if from := w.Stmt.Slice(w.Stmt.From); from != "" {
-		using = " USING " + from + "\n"
+	if from := w.line(w.Stmt.From); from != "" {
+		using = " USING " + from
 	}
 	hash, _, image, sum := w.images(w.ref)
 	return []string{
@@ -107,7 +107,7 @@ func (w *writer) delete() []string {
 func (w *writer) merge() []string {
 	s := w.Stmt
 	w.nameRows()
-	return w.pairs(s.Text[begin(s):s.Whens[len(s.Whens)-1].Span.End])
+	return w.pairs(w.piece(sqltext.Span{Start: begin(s), End: s.Whens[len(s.Whens)-1].Span.End}))
 }
 
 // pairs runs a statement that may insert, update, delete and change keys.

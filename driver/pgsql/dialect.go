@@ -10,6 +10,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/proxy"
@@ -23,7 +24,7 @@ var _ proxy.Dialect = Dialect{}
 const minVersion = 140000
 
 // Dialect speaks PostgreSQL 14 and newer, for phase one and two. The
-// zero value is ready; it holds no state and is safe for concurrent use.
+// zero value is ready; it holds no state of a connection and is safe for concurrent use.
 //
 // # One statement
 //
@@ -81,13 +82,18 @@ const minVersion = 140000
 type Dialect struct {
 	counters bool // gtx_counters=on
 	base     Base
+	// bytes: the server counts bytes where it counts characters elsewhere, see Relocate.
+	// Inspect finds out. Nil in the zero value, which takes that for false.
+	bytes *atomic.Bool
 }
 
 // New gives the dialect for the gtx_ parameters of a DSN, and takes its own out of
-// params, which may be nil.
+// params, which may be nil. The packages of the base drivers fill in base: who wraps a
+// base driver by hand takes postgres.Dialect or pgx.Dialect. With the zero Base errors
+// keep the positions that they have in the captured text.
 func New(params map[string]string, base Base) (Dialect, error) {
 	counters, err := countersOf(params)
-	return Dialect{counters: counters, base: base}, err
+	return Dialect{counters: counters, base: base, bytes: new(atomic.Bool)}, err
 }
 
 // Name is "postgres".
@@ -144,12 +150,13 @@ func (d Dialect) Inspect(ctx context.Context, c driver.Conn) (sqltext.Dialect, s
 func (d Dialect) inspect(ctx context.Context, c driver.Conn) error {
 	row, err := d.queryRow(ctx, c, "SELECT pg_catalog.current_setting('server_version_num')::int8,"+
 		" pg_catalog.current_setting('standard_conforming_strings') = 'on',"+
-		" pg_catalog.current_setting('client_encoding') IN ('UTF8', 'SQL_ASCII')")
+		" pg_catalog.current_setting('client_encoding') IN ('UTF8', 'SQL_ASCII'),"+
+		" pg_catalog.getdatabaseencoding() = 'SQL_ASCII'")
 	if err != nil {
 		return fmt.Errorf("inspect session: %w", err)
 	}
 	switch {
-	case len(row) != 3:
+	case len(row) != 4:
 		return fmt.Errorf("inspect session: got %d columns", len(row))
 	case asInt(row[0]) < minVersion:
 		return &gtx.UnsupportedError{
@@ -167,16 +174,19 @@ func (d Dialect) inspect(ctx context.Context, c driver.Conn) error {
 			Hint: "SET client_encoding = 'UTF8'",
 		}
 	}
+	if d.bytes != nil {
+		d.bytes.Store(row[3] == true)
+	}
 	return nil
 }
 
 // query runs text on the base connection and reads every row.
-func query(ctx context.Context, c driver.Conn, text string, args []driver.NamedValue) (*buffer, error) {
+func query(ctx context.Context, c driver.Conn, text string, args []driver.NamedValue) (*proxy.Buffer, error) {
 	rows, err := open(ctx, c, text, args)
 	if err != nil {
 		return nil, err
 	}
-	return drain(rows)
+	return proxy.DrainRows(rows)
 }
 
 func open(ctx context.Context, c driver.Conn, text string, args []driver.NamedValue) (driver.Rows, error) {
@@ -187,29 +197,16 @@ func open(ctx context.Context, c driver.Conn, text string, args []driver.NamedVa
 	return q.QueryContext(ctx, text, args)
 }
 
-// drain reads every row, so that errors which come after the first one are seen and
-// the connection is free again.
-func drain(rows driver.Rows) (*buffer, error) {
-	buf, err := readAll(rows)
-	if cerr := rows.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return nil, err
-	}
-	return buf, nil
-}
-
 // queryRow runs a query of this module without arguments and gives its first row.
 func (d Dialect) queryRow(ctx context.Context, c driver.Conn, text string) ([]driver.Value, error) {
 	buf, err := query(ctx, c, text, d.Passing(nil, false))
 	if err != nil {
 		return nil, err
 	}
-	if len(buf.rows) == 0 {
+	if len(buf.Lines) == 0 {
 		return nil, io.ErrUnexpectedEOF
 	}
-	return buf.rows[0], nil
+	return buf.Lines[0], nil
 }
 
 // asInt reads a bigint; anything else is -1, which no count equals.

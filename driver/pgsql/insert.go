@@ -16,7 +16,7 @@ func (w *writer) insert() ([]string, error) {
 	p := w.p
 	hash, key, _, sum := w.images(w.ref)
 	return []string{
-		p + "u (" + w.names("h", "k", "a") + ") AS (INSERT INTO " + w.target + body + conflict + w.returningOf(hash, key, sum) + ")",
+		p + "u (" + w.names("h", "k", "a") + ") AS (INSERT INTO " + w.target + w.line(body) + w.line(conflict) + w.returningOf(hash, key, sum) + ")",
 		w.undo(opInsert, "x."+p+"k", "NULL", "x."+p+"a", p+"u AS x"),
 	}, nil
 }
@@ -28,14 +28,14 @@ func (w *writer) upsertModern() ([]string, error) {
 		return nil, err
 	}
 	w.nameRows()
-	return w.pairs("INSERT INTO " + w.target + body + conflict), nil
+	return w.pairs("INSERT INTO " + w.target + w.line(body) + w.line(conflict)), nil
 }
 
 // insertBody cuts an INSERT after its target: column list and source, and ON
 // CONFLICT. It refuses anything else in front of RETURNING that it does not know.
-func insertBody(s *sqltext.Statement) (body, conflict string, err error) {
-	refuse := func(reason string) (string, string, error) {
-		return "", "", &gtx.UnsupportedError{Code: "insert-form", Reason: reason, Hint: "use INSERT ... VALUES"}
+func insertBody(s *sqltext.Statement) (body, conflict sqltext.Span, err error) {
+	refuse := func(reason string) (body, conflict sqltext.Span, err error) {
+		return body, conflict, &gtx.UnsupportedError{Code: "insert-form", Reason: reason, Hint: "use INSERT ... VALUES"}
 	}
 	start := max(s.Target().NameSpan.End, s.Target().AliasSpan.End)
 	var end int
@@ -62,8 +62,8 @@ func insertBody(s *sqltext.Statement) (body, conflict string, err error) {
 		}
 		end++
 	}
-	body = s.Text[start:end] + "\n"
-	if !closed(body) {
+	body = sqltext.Span{Start: start, End: end}
+	if !closed(s.Slice(body)) {
 		return refuse("the rows end inside a string, a comment or brackets")
 	}
 	switch len(s.Upserts) {
@@ -72,7 +72,7 @@ func insertBody(s *sqltext.Statement) (body, conflict string, err error) {
 		if skipBlank(s.Text, end) != s.Upserts[0].Span.Start {
 			return refuse("something stands between the rows and ON CONFLICT")
 		}
-		conflict, end = s.Slice(s.Upserts[0].Span)+"\n", s.Upserts[0].Span.End
+		conflict, end = s.Upserts[0].Span, s.Upserts[0].Span.End
 	default:
 		return refuse("there are several ON CONFLICT clauses")
 	}

@@ -227,14 +227,14 @@ func testPartitionRace(t *testing.T) {
 		} else if err != nil {
 			t.Fatal(err)
 		} else {
-			changed := got.Rows.(*buffer).rows //nolint:errcheck // that is what Capture gives
+			changed := got.Rows.(*proxy.Buffer).Lines //nolint:errcheck // that is what Capture gives
 			rows += len(changed)
 			buf, err := query(t.Context(), br.conn, "SELECT (before_img::r).id::int8, (before_img::r).ver::int8 + 1 FROM gtx_undo WHERE op = 'U' AND tbl LIKE '%\"r\"'", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			before := map[int64]int64{}
-			for _, r := range buf.rows {
+			for _, r := range buf.Lines {
 				before[asInt(r[0])] = asInt(r[1])
 			}
 			for _, r := range changed {

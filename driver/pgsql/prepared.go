@@ -29,6 +29,8 @@ type own struct {
 	// tag is an argument of a prepared statement, and mark what it must be: a pooler
 	// in between may run what another session has prepared by the same name.
 	tag, mark string
+	// marked asks for marks around what is the user's, see places.
+	marked bool
 }
 
 // ownArgs is how many arguments of this module args hands over.
@@ -96,7 +98,7 @@ func (k shape) mark() string {
 }
 
 // run runs the captured statement of r. Without a text nothing has been sent.
-func (d Dialect) run(ctx context.Context, c driver.Conn, r *proxy.Capture) (*text, *buffer, error) {
+func (d Dialect) run(ctx context.Context, c driver.Conn, r *proxy.Capture) (*text, *proxy.Buffer, error) {
 	keeping := d.keeping(r)
 	if keeping == pgbase.Never {
 		return d.runOnce(ctx, c, r)
@@ -106,11 +108,11 @@ func (d Dialect) run(ctx context.Context, c driver.Conn, r *proxy.Capture) (*tex
 	switch {
 	case stmt != nil:
 		t := *extra.(*text) // account counts in it
-		rows, err := openStmt(ctx, stmt, args(r, t.mark))
+		rows, err := openStmt(ctx, stmt, args(r, t.values.mark))
 		return d.read(c, &t, rows, err)
 	case extra != nil: // the base driver keeps it
 		t := *extra.(*text)
-		rows, err := open(ctx, c, t.sql, args(r, t.mark))
+		rows, err := open(ctx, c, t.sql, args(r, t.values.mark))
 		return d.read(c, &t, rows, err)
 	case seen || keeping == pgbase.AtOnce:
 		v := arguments(len(r.Args))
@@ -122,7 +124,6 @@ func (d Dialect) run(ctx context.Context, c driver.Conn, r *proxy.Capture) (*tex
 			return nil, nil, err
 		}
 		kept := *t
-		kept.mark = v.mark
 		kept.forget()
 		if d.base.Keeps {
 			r.Statements.Put(key, nil, &kept)
@@ -144,7 +145,7 @@ func (d Dialect) run(ctx context.Context, c driver.Conn, r *proxy.Capture) (*tex
 	return d.runOnce(ctx, c, r)
 }
 
-func (d Dialect) runOnce(ctx context.Context, c driver.Conn, r *proxy.Capture) (*text, *buffer, error) {
+func (d Dialect) runOnce(ctx context.Context, c driver.Conn, r *proxy.Capture) (*text, *proxy.Buffer, error) {
 	t, err := build(r, literals(r))
 	if err != nil {
 		return nil, nil, err
@@ -154,12 +155,12 @@ func (d Dialect) runOnce(ctx context.Context, c driver.Conn, r *proxy.Capture) (
 }
 
 // read reads the rows of t; err is that of asking for them.
-func (d Dialect) read(c driver.Conn, t *text, rows driver.Rows, err error) (*text, *buffer, error) {
+func (d Dialect) read(c driver.Conn, t *text, rows driver.Rows, err error) (*text, *proxy.Buffer, error) {
 	if err != nil {
 		t.unsent = d.base.Unsent != nil && d.base.Unsent(c, err)
 		return t, nil, err
 	}
-	buf, err := drain(rows)
+	buf, err := proxy.DrainRows(rows)
 	return t, buf, err
 }
 

@@ -97,11 +97,11 @@ func testPreparedByAnother(t *testing.T) {
 	br.runs(mine, 1, 1)
 	br.runs(other, 1, 1)
 	buf, err := query(t.Context(), br.conn, "SELECT name, statement FROM pg_prepared_statements ORDER BY prepare_time", br.Passing(nil, false))
-	if err != nil || len(buf.rows) != 2 {
+	if err != nil || len(buf.Lines) != 2 {
 		t.Fatal(buf, err)
 	}
-	name := asText(buf.rows[0][0])
-	br.raw(fmt.Sprintf(`DEALLOCATE "%s"; PREPARE "%s" AS %s`, name, name, asText(buf.rows[1][1])))
+	name := asText(buf.Lines[0][0])
+	br.raw(fmt.Sprintf(`DEALLOCATE "%s"; PREPARE "%s" AS %s`, name, name, asText(buf.Lines[1][1])))
 	if _, err := br.repeat(mine, 1, 1); !errors.Is(err, gtx.ErrConflict) || br.kept {
 		t.Errorf("ran what another prepared: got %v, want ErrConflict", err)
 	}
@@ -141,7 +141,7 @@ func testPreparedInSavepoints(t *testing.T) {
 	br.raw("SAVEPOINT s")
 	for i := range 3 { // prepared in what is rolled back
 		got, err := br.repeat(r, 10, 1)
-		if err != nil || len(got.Rows.(*buffer).rows) != 1 || got.Rows.(*buffer).rows[0][0] != int64(11) { //nolint:errcheck // that is what Capture gives
+		if err != nil || len(got.Rows.(*proxy.Buffer).Lines) != 1 || got.Rows.(*proxy.Buffer).Lines[0][0] != int64(11) { //nolint:errcheck // that is what Capture gives
 			t.Fatalf("run %d: %v, %v", i, got, err)
 		}
 		br.raw("ROLLBACK TO s")

@@ -56,7 +56,7 @@ func (br *branch) request(text string) (*proxy.Capture, error) {
 			return nil, err
 		}
 		var all [][]string
-		for _, row := range buf.rows {
+		for _, row := range buf.Lines {
 			line := make([]string, len(row))
 			for i, v := range row {
 				switch v := v.(type) {
@@ -121,7 +121,7 @@ func (br *branch) prepared() int64 {
 	if err != nil {
 		br.Fatal(err)
 	}
-	return asInt(buf.rows[0][0])
+	return asInt(buf.Lines[0][0])
 }
 
 // Whatever changes between two runs, a statement that was prepared gives what the
@@ -202,7 +202,7 @@ func testPreparedAsBare(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			bare := func() (*buffer, error) {
+			bare := func() (*proxy.Buffer, error) {
 				defer br.anew()
 				return query(t.Context(), br.conn, tt.text, br.Passing(named(tt.args), true))
 			}
@@ -222,7 +222,7 @@ func testPreparedAsBare(t *testing.T) {
 				case gerr != nil || werr != nil:
 					t.Errorf("got %v, the bare driver %v", gerr, werr)
 				default:
-					rows := got.Rows.(*buffer) //nolint:errcheck // that is what Capture gives
+					rows := got.Rows.(*proxy.Buffer) //nolint:errcheck // that is what Capture gives
 					if diff := cmp.Diff(sorted(lines(t, want)), sorted(lines(t, rows))); diff != "" {
 						t.Errorf("rows (-bare +captured):\n%s", diff)
 					}
@@ -231,7 +231,7 @@ func testPreparedAsBare(t *testing.T) {
 						return err
 					}
 					buf, err := query(t.Context(), br.conn, "SELECT DISTINCT tbl FROM gtx_undo", br.Passing(nil, false))
-					if err != nil || now.Members == nil && len(buf.rows) > 0 && (len(buf.rows) != 1 || asText(buf.rows[0][0]) != now.Table.ID) {
+					if err != nil || now.Members == nil && len(buf.Lines) > 0 && (len(buf.Lines) != 1 || asText(buf.Lines[0][0]) != now.Table.ID) {
 						t.Errorf("undo rows of %v, want %s: %v", buf, now.Table.ID, err)
 					}
 				}

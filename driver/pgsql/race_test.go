@@ -105,7 +105,7 @@ func raceOnce(br *branch, r *proxy.Capture) (rows int, err error) {
 	}
 	type change struct{ ver, key int64 }
 	changed := map[int64]change{}
-	for _, r := range got.Rows.(*buffer).rows { //nolint:errcheck // that is what Capture gives
+	for _, r := range got.Rows.(*proxy.Buffer).Lines { //nolint:errcheck // that is what Capture gives
 		changed[asInt(r[0])] = change{asInt(r[1]), asInt(r[2])}
 	}
 	buf, err := query(br.Context(), br.conn, "SELECT op, (before_img::r).id::int8, (before_img::r).ver::int8 FROM gtx_undo", nil)
@@ -113,7 +113,7 @@ func raceOnce(br *branch, r *proxy.Capture) (rows int, err error) {
 		return 0, err
 	}
 	made, before := map[int64]bool{}, 0
-	for _, r := range buf.rows {
+	for _, r := range buf.Lines {
 		id := asInt(r[1])
 		if asText(r[0]) == "I" {
 			made[id] = true

@@ -1,6 +1,10 @@
 package pgsql
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/globaltx/globaltx/proxy/sqltext"
+)
 
 // returning is the user's RETURNING, cut at WITH (OLD AS o, NEW AS n).
 type returning struct {
@@ -8,12 +12,17 @@ type returning struct {
 	old  string // the names it gives, as written
 	new  string
 	list string
+	at   int // where the list begins in the statement's text
 }
 
-// splitReturning reads a list. What it cannot read stays in the list, for the
+// splitReturning reads the list of s. What it cannot read stays in the list, for the
 // server to refuse.
-func splitReturning(text string) returning {
-	r := returning{list: strings.TrimSpace(text)}
+func splitReturning(s *sqltext.Statement) returning {
+	trim := func(sp sqltext.Span) returning {
+		list := strings.TrimSpace(s.Slice(sp))
+		return returning{list: list, at: sp.Start + strings.Index(s.Slice(sp), list)}
+	}
+	r := trim(s.Returning)
 	i, word := 0, ""
 	next := func() string {
 		i = skipBlank(r.list, i)
@@ -44,8 +53,9 @@ func splitReturning(text string) returning {
 		switch next() {
 		case ",":
 		case ")":
-			r.with, r.list = r.list[:i]+" ", strings.TrimSpace(r.list[i:])
-			return r
+			list := trim(sqltext.Span{Start: r.at + i, End: r.at + len(r.list)})
+			list.with, list.old, list.new = r.list[:i]+" ", r.old, r.new
+			return list
 		default:
 			return r
 		}

@@ -33,7 +33,7 @@ func (d Dialect) savepoint(ctx context.Context, c driver.Conn, r *proxy.Capture)
 	got := &proxy.Captured{}
 	_, got.LastInsertErr = driver.RowsAffected(0).LastInsertId()
 	if r.WantRows {
-		got.Rows = &buffer{}
+		got.Rows = &proxy.Buffer{}
 	}
 	return got, nil
 }

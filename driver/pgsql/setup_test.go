@@ -14,6 +14,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/globaltx/globaltx/driver/internal/pgxbase"
+	"github.com/globaltx/globaltx/driver/internal/pqbase"
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/internal/testserver"
 	"github.com/globaltx/globaltx/proxy"
@@ -69,7 +70,7 @@ const viaPGX = "-pgx"
 // carrierOf gives the base driver that the name of the test tells, and its dialect.
 func carrierOf(t *testing.T) (string, Dialect) {
 	if !strings.Contains(t.Name(), viaPGX) {
-		return "postgres", Dialect{}
+		return "postgres", Dialect{base: pqbase.Base()}
 	}
 	var mode pgxbase.Mode
 	mode.Set(&pgx.ConnConfig{DefaultQueryExecMode: pgx.QueryExecModeCacheStatement, StatementCacheCapacity: 512})

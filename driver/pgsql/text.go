@@ -43,9 +43,9 @@ type text struct {
 	own     int       // columns of this module in front of the user's RETURNING, after the leading ones
 	query   bool      // the statement itself reads: one column tells whether there is a row
 	header  bool
-	mark    string // of a prepared one
-	unsent  bool   // nothing of it has run, see Base.Unsent
-	changes int64  // see proxy.Captured.Changed
+	values  own
+	unsent  bool  // nothing of it has run, see Base.Unsent
+	changes int64 // see proxy.Captured.Changed
 }
 
 // writer builds the text of one change and its capture. All of its names begin
@@ -80,7 +80,7 @@ func build(r *proxy.Capture, v own) (*text, error) {
 		return nil, fmt.Errorf("capture statement of kind %d: not a change", r.Stmt.Kind)
 	}
 	p := prefix(r.Stmt.Text, append(slices.Clone(r.Members), r.Table))
-	t := &text{header: r.Header, query: r.Stmt.Kind == sqltext.Select}
+	t := &text{header: r.Header, query: r.Stmt.Kind == sqltext.Select, values: v}
 	recursive, list, err := withList(r, v, p)
 	if err != nil {
 		return nil, err
@@ -130,7 +130,7 @@ func build(r *proxy.Capture, v own) (*text, error) {
 func newWriter(r *proxy.Capture, v own, p, head string) (*writer, error) {
 	s := r.Stmt
 	w := &writer{
-		Capture: r, own: v, p: p, head: head, ref: ident(s.Target().Name.Table), target: s.Slice(s.Target().NameSpan), rows: "u",
+		Capture: r, own: v, p: p, head: head, ref: ident(s.Target().Name.Table), target: v.piece(s, s.Target().NameSpan), rows: "u",
 		rank: map[undo.Op]int64{undo.Insert: 1},
 	}
 	if s.Target().Only {
@@ -138,7 +138,7 @@ func newWriter(r *proxy.Capture, v own, p, head string) (*writer, error) {
 	}
 	if s.Target().Alias != "" {
 		w.ref = s.Slice(s.Target().AliasSpan)
-		w.target += " AS " + w.ref
+		w.target += " AS " + v.piece(s, s.Target().AliasSpan)
 	}
 	w.key = make(map[string]bool, len(r.Table.Key))
 	for _, k := range r.Table.Key {
@@ -147,7 +147,7 @@ func newWriter(r *proxy.Capture, v own, p, head string) (*writer, error) {
 	if err := w.check(); err != nil {
 		return nil, err
 	}
-	w.ret = splitReturning(s.Slice(s.Returning))
+	w.ret = splitReturning(s)
 	return w, nil
 }
 
@@ -209,13 +209,13 @@ func (w *writer) where(more string) string {
 	case w.Header:
 		parts = append(parts, "(SELECT count(*) FROM "+w.head+") = 1")
 	}
-	if c := w.Stmt.Slice(w.Stmt.Where); strings.TrimSpace(c) != "" {
-		parts = append(parts, "("+c+"\n)")
+	if strings.TrimSpace(w.Stmt.Slice(w.Stmt.Where)) != "" {
+		parts = append(parts, "("+w.piece(w.Stmt.Where)+"\n)")
 	}
 	if parts == nil {
 		return ""
 	}
-	return " WHERE " + strings.Join(parts, " AND ")
+	return " " + w.word("WHERE", w.Stmt.Where) + " " + strings.Join(parts, " AND ")
 }
 
 // images gives the key hash, the key's image, the image and the digest of a row.
@@ -240,7 +240,7 @@ func (w *writer) returningOf(ours ...string) string {
 	w.ours = len(ours)
 	text := "\n RETURNING " + w.ret.with + strings.Join(ours, ", ")
 	if w.ret.list != "" {
-		text += ", " + w.ret.list + "\n"
+		text += ", " + w.piece(sqltext.Span{Start: w.ret.at, End: w.ret.at + len(w.ret.list)}) + "\n"
 	}
 	return text
 }
@@ -319,7 +319,7 @@ func (t *text) result(w *writer) string {
 	}
 	switch {
 	case t.query:
-		text := w.Stmt.Text[begin(w.Stmt):w.Stmt.Span.End]
+		text := w.piece(sqltext.Span{Start: begin(w.Stmt), End: w.Stmt.Span.End})
 		return sql + ", " + w.p + "r.* FROM " + header + " AS " + w.p + "o LEFT JOIN (SELECT true, " + w.p + "s.* FROM (" + text + "\n) AS " + w.p + "s) AS " + w.p + "r ON true"
 	case w.ret.list == "":
 		return sql + " FROM " + header + " AS " + w.p + "o"

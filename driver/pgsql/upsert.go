@@ -17,7 +17,7 @@ import (
 func (w *writer) upsert() ([]string, error) {
 	s, p := w.Stmt, w.p
 	up := s.Upserts[0]
-	body, conflict, err := insertBody(s)
+	body, clause, err := insertBody(s)
 	if err != nil {
 		return nil, err
 	}
@@ -32,10 +32,9 @@ func (w *writer) upsert() ([]string, error) {
 		return nil, err
 	}
 	first := "(SELECT count(*) FROM " + p + "b) >= 0"
-	if where := s.Slice(up.Where); where != "" {
-		conflict = s.Text[up.Span.Start:up.Where.Start] + first + " AND (" + where + "\n)"
-	} else {
-		conflict += " WHERE " + first
+	conflict := w.line(clause) + " WHERE " + first
+	if where := w.piece(up.Where); where != "" {
+		conflict = w.piece(sqltext.Span{Start: up.Span.Start, End: up.Where.Start}) + first + " AND (" + where + "\n)"
 	}
 	hash, key, image, sum := w.images(w.ref)
 	header := ""
@@ -46,7 +45,7 @@ func (w *writer) upsert() ([]string, error) {
 	w.captured = fmt.Sprintf("(SELECT count(*) FILTER (WHERE (%[1]so = 'U') = %[1]sv) FROM %[1]sq)", p)
 	return []string{
 		w.cte("b", "SELECT "+hash+" AS "+p+"h, "+image+" AS "+p+"i, "+sum+" AS "+p+"s FROM "+w.target+" WHERE "+header+same+" FOR NO KEY UPDATE OF "+w.ref),
-		p + "u (" + w.names("h", "k", "a", "v") + ") AS (INSERT INTO " + w.target + body + conflict +
+		p + "u (" + w.names("h", "k", "a", "v") + ") AS (INSERT INTO " + w.target + w.line(body) + conflict +
 			w.returningOf(hash, key, sum, w.ref+".xmax <> 0") + ")",
 		w.cte("q", fmt.Sprintf("SELECT n.%[1]sh, CASE WHEN b.%[1]sh IS NULL THEN 'I' ELSE 'U' END AS %[1]so, COALESCE(b.%[1]si, n.%[1]sk) AS %[1]si,"+
 			" b.%[1]ss, n.%[1]sa, n.%[1]sv FROM %[1]su AS n LEFT JOIN %[1]sb AS b ON b.%[1]sh = n.%[1]sh", p)),
@@ -100,7 +99,7 @@ func (w *writer) arbiter(up sqltext.Upsert) (string, error) {
 		for i, n := range at {
 			keys = append(keys, cast(w.p+"v."+names[n], i))
 		}
-		found = "SELECT " + strings.Join(keys, ", ") + " FROM (" + s.Slice(s.Query) + "\n) AS " + w.p + "v (" + strings.Join(names, ", ") + ")"
+		found = "SELECT " + strings.Join(keys, ", ") + " FROM (" + w.line(s.Query) + ") AS " + w.p + "v (" + strings.Join(names, ", ") + ")"
 	} else {
 		var rows []string
 		for _, row := range s.Rows {
@@ -109,11 +108,10 @@ func (w *writer) arbiter(up sqltext.Upsert) (string, error) {
 				if n >= len(row) || row[n].Kind == sqltext.ValueDefault {
 					return "", w.old18("on-conflict", fmt.Sprintf("ON CONFLICT DO UPDATE without a value for %q", columns[i]), "give the value")
 				}
-				value := s.Slice(row[n].Span)
-				if err := w.readTwice(value); err != nil {
+				if err := w.readTwice(s.Slice(row[n].Span)); err != nil {
 					return "", err
 				}
-				keys = append(keys, cast("("+value+"\n)", i))
+				keys = append(keys, cast("("+w.line(row[n].Span)+")", i))
 			}
 			rows = append(rows, "("+strings.Join(keys, ", ")+")")
 		}

@@ -31,7 +31,7 @@ func withList(r *proxy.Capture, v own, p string) (recursive string, list []membe
 		recursive, at = "RECURSIVE ", skipBlank(s.Text, at+n)
 	}
 	if r.Members == nil {
-		return recursive, []member{{text: s.Text[at:s.With.End] + "\n"}}, nil
+		return recursive, []member{{text: v.piece(s, sqltext.Span{Start: at, End: s.With.End}) + "\n"}}, nil
 	}
 	if len(r.Members) != len(s.CTEs) {
 		return "", nil, fmt.Errorf("capture statement: %d tables for %d members of WITH", len(r.Members), len(s.CTEs))
@@ -46,9 +46,9 @@ func withList(r *proxy.Capture, v own, p string) (recursive string, list []membe
 		if open < 0 || end < 0 || !closed(s.Text[at:end]) {
 			return "", nil, unreadable()
 		}
-		m := member{text: s.Text[at:end] + "\n"}
+		m := member{text: v.piece(s, sqltext.Span{Start: at, End: end}) + "\n"}
 		if c.Write != nil {
-			m.text = s.Text[at:open]
+			m.text = v.piece(s, sqltext.Span{Start: at, End: open})
 			if m.write, err = newMember(r, v, c, r.Members[i], p+"m"+strconv.Itoa(i)+"_", p+"h"); err != nil {
 				return "", nil, err
 			}

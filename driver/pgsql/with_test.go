@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/proxy"
 	"github.com/globaltx/globaltx/undo"
 )
 
@@ -92,7 +93,7 @@ func testWritingWithRows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows := got.Rows.(*buffer).rows //nolint:errcheck // that is what Capture gives
+	rows := got.Rows.(*proxy.Buffer).Lines //nolint:errcheck // that is what Capture gives
 	if len(rows) != 95 || got.RowsAffected != 95 {
 		t.Fatalf("%d rows, %d affected, want 95", len(rows), got.RowsAffected)
 	}
@@ -253,7 +254,7 @@ func TestMemberColumns(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		} else if diff := cmp.Diff(want.Columns(), got.Rows.Columns()); diff != "" {
 			t.Errorf("%s: %s", text, diff)
-		} else if w, g := fmt.Sprint(want.rows), fmt.Sprint(got.Rows.(*buffer).rows); w != g { //nolint:errcheck // that is what Capture gives
+		} else if w, g := fmt.Sprint(want.Lines), fmt.Sprint(got.Rows.(*proxy.Buffer).Lines); w != g { //nolint:errcheck // that is what Capture gives
 			t.Errorf("%s: got %s, want %s", text, g, w)
 		}
 		br.rollback()
@@ -301,14 +302,14 @@ func testWritingWithRace(t *testing.T) {
 		} else if err != nil {
 			t.Fatal(err)
 		} else {
-			rows += len(got.Rows.(*buffer).rows) //nolint:errcheck // that is what Capture gives
+			rows += len(got.Rows.(*proxy.Buffer).Lines) //nolint:errcheck // that is what Capture gives
 			buf, err := query(t.Context(), br.conn, "SELECT (SELECT count(*) FROM gtx_undo JOIN r ON keyh <> '' AND tbl LIKE '%r\"' AND (before_img::r).id = r.id AND (before_img::r).ver + 1 = r.ver)"+
 				" + (SELECT count(*) FROM gtx_undo AS o JOIN s ON tbl LIKE '%s\"' AND (before_img::s).id = s.id AND encode(sha256(record_send(s)), 'hex') = after_img), (SELECT count(*) FROM gtx_undo)", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if asInt(buf.rows[0][0]) != asInt(buf.rows[0][1]) {
-				t.Errorf("%v of %v undo rows are exact", buf.rows[0][0], buf.rows[0][1])
+			if asInt(buf.Lines[0][0]) != asInt(buf.Lines[0][1]) {
+				t.Errorf("%v of %v undo rows are exact", buf.Lines[0][0], buf.Lines[0][1])
 			}
 		}
 		br.anew()

@@ -59,6 +59,9 @@ func wrap(cfg *pgx.ConnConfig, config driver.Config, base, phase2 sqldriver.Conn
 	if config.Resolver == nil {
 		config.Resolver = phase2
 	}
+	if config.Open == nil {
+		config.Open = Open
+	}
 	return driver.WrapConnector(&connector{Connector: base, mode: mode}, dialect(mode), config)
 }
 

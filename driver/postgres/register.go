@@ -27,6 +27,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/globaltx/globaltx/driver"
+	"github.com/globaltx/globaltx/driver/internal/pqbase"
 	"github.com/globaltx/globaltx/driver/pgsql"
 )
 
@@ -39,7 +40,7 @@ func Open(dsn string) (driver.Base, error) {
 	if err != nil {
 		return driver.Base{}, err
 	}
-	dialect, err := pgsql.New(params, pgsql.Base{})
+	dialect, err := pgsql.New(params, pqbase.Base())
 	if err != nil {
 		return driver.Base{}, err
 	}
@@ -81,14 +82,23 @@ func NewConnector(cfg pq.Config, config driver.Config) (sqldriver.Connector, err
 	if err != nil {
 		return nil, err
 	}
-	dialect, err := pgsql.New(nil, pgsql.Base{})
-	if err != nil {
-		return nil, err
-	}
 	if config.Resolver == nil {
 		config.Resolver = phase2
 	}
-	return driver.WrapConnector(c, dialect, config), nil
+	if config.Open == nil {
+		config.Open = Open
+	}
+	return driver.WrapConnector(c, Dialect(), config), nil
+}
+
+// Dialect gives the dialect for connections of lib/pq that are wrapped by somebody
+// else, otelsql for one, before driver.Wrap or driver.WrapConnector gets them.
+func Dialect() pgsql.Dialect {
+	d, err := pgsql.New(nil, pqbase.Base())
+	if err != nil {
+		panic(err) // only parameters can be wrong
+	}
+	return d
 }
 
 // connectors are one for the program and one for phase two.

@@ -35,6 +35,11 @@ type Base struct {
 	// was before. It may be nil.
 	Unsent func(c driver.Conn, err error) bool
 
+	// Relocate gives err, where the server gave it, as it would have told it of text: at
+	// gives for a position in what was sent that in text, 0 where there is none. Positions
+	// count from 1. err itself stays as it is. Nil leaves all errors as they are.
+	Relocate func(err error, text string, at func(position int) int) error
+
 	// QueriesOne: see proxy.Passing.
 	QueriesOne bool
 

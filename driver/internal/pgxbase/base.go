@@ -34,7 +34,7 @@ func (m *Mode) get() pgx.QueryExecMode { return pgx.QueryExecMode(m.mode.Load())
 
 // Base tells the dialect of PostgreSQL what pgx is like.
 func (m *Mode) Base() pgbase.Base {
-	return pgbase.Base{Routine: routine, Lost: lost, Passing: m.passing, Keeping: m.keeping, Keeps: true, Unsent: unsent, QueriesOne: true, Refuse: refuse}
+	return pgbase.Base{Routine: routine, Lost: lost, Passing: m.passing, Keeping: m.keeping, Keeps: true, Unsent: unsent, Relocate: relocate, QueriesOne: true, Refuse: refuse}
 }
 
 // passing chooses a mode that caches nothing. DescribeExec encodes arguments and rows
@@ -85,6 +85,16 @@ func unsent(c sqldriver.Conn, err error) bool {
 	var server *pgconn.PgError
 	conn := Conn(c)
 	return conn != nil && !errors.As(err, &server) && !conn.IsClosed() && conn.PgConn().TxStatus() == 'T'
+}
+
+func relocate(err error, _ string, at func(position int) int) error {
+	return pgbase.Replace(err, func(old *pgconn.PgError) *pgconn.PgError {
+		fresh := *old
+		if fresh.Position > 0 {
+			fresh.Position = int32(at(int(fresh.Position))) // of a text of 1 MiB at most
+		}
+		return &fresh
+	})
 }
 
 // refuse refuses first arguments that are no values, but for the mode of execution.
