@@ -15,12 +15,17 @@ type Difference struct {
 	Detail string
 	// Output is what the test printed in the run through our driver.
 	Output string
+	// Code is that of the refusal which explains it, where Judge found one.
+	Code string
 }
 
 func (d Difference) String() string {
 	s := fmt.Sprintf("%s %s %s: bare %s, ours %s", d.Suite, d.Mode, d.Test, d.Bare, d.Ours)
 	if d.Detail != "" {
 		s += ": " + d.Detail
+	}
+	if d.Code != "" {
+		s += " (code " + d.Code + ")"
 	}
 	return s
 }
@@ -38,7 +43,9 @@ func Compare(bare, ours *Result) []Difference {
 				continue
 			}
 		}
-		differ[name] = Difference{ours.Suite, ours.Mode, name, b.State, o.State, detail, o.Output}
+		differ[name] = Difference{
+			Suite: ours.Suite, Mode: ours.Mode, Test: name, Bare: b.State, Ours: o.State, Detail: detail, Output: o.Output,
+		}
 	}
 	var found []Difference
 	for _, name := range slices.Sorted(maps.Keys(differ)) {

@@ -22,6 +22,15 @@ func (e Expected) matches(suite, mode string) bool {
 	return err == nil && ok && slices.Contains(e.Modes, mode)
 }
 
+// code gives the code where the entry is about all tests that a refusal with it made fail.
+// Else it is empty.
+func (e Expected) code() string {
+	if code, ok := strings.CutPrefix(e.Test, "code "); ok {
+		return code
+	}
+	return ""
+}
+
 // ParseExpected reads the table of expected differences in the text of a Markdown
 // file. It is the one that begins with
 //
@@ -29,7 +38,8 @@ func (e Expected) matches(suite, mode string) bool {
 //
 // suite may be a pattern ("mysql/*"), mode and test several, with commas between them;
 // each combination stands for one difference, which must occur. Names may be in
-// backquotes, and \| stands for a bar.
+// backquotes, and \| stands for a bar. A test "code no-key" stands for all tests that passed bare
+// and failed after a refusal with that code: the run's record has to say so.
 func ParseExpected(text string) ([]Expected, error) {
 	var all []Expected
 	inside := false
@@ -90,20 +100,29 @@ const sometimes = "Sometimes."
 
 // Judge parts the differences of one run into those that are not expected and those that
 // are, and gives the entries about this run whose difference did not occur although its
-// test was asked for.
-func Judge(found []Difference, expected []Expected, suite, mode string, asked func(test string) bool) (news, known []Difference, stale []Expected) {
+// test was asked for. An entry for a code is about every test in which the record of the
+// run has a refusal with that code, and which then failed.
+func Judge(found []Difference, expected []Expected, run *Result, asked func(test string) bool) (news, known []Difference, stale []Expected) {
+	expected = slices.DeleteFunc(slices.Clone(expected), func(e Expected) bool { return !e.matches(run.Suite, run.Mode) })
 	met := map[string]bool{}
 	for _, d := range found {
-		i := slices.IndexFunc(expected, func(e Expected) bool { return e.matches(suite, mode) && e.Test == d.Test })
+		i := slices.IndexFunc(expected, func(e Expected) bool { return e.Test == d.Test })
+		if i < 0 {
+			codes := run.records.codes(d.Test)
+			i = slices.IndexFunc(expected, func(e Expected) bool {
+				return e.code() != "" && slices.Contains(codes, e.code()) && d.Ours == Failed && d.Bare == Passed
+			})
+		}
 		if i < 0 {
 			news = append(news, d)
 			continue
 		}
+		d.Code = expected[i].code()
 		known = append(known, d)
-		met[d.Test] = true
+		met[expected[i].Test] = true
 	}
 	for _, e := range expected {
-		if e.matches(suite, mode) && !met[e.Test] && asked(e.Test) && !strings.HasPrefix(e.Reason, sometimes) {
+		if !met[e.Test] && asked(e.Test) && !strings.HasPrefix(e.Reason, sometimes) {
 			stale = append(stale, e)
 		}
 	}

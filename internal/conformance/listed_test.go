@@ -53,19 +53,20 @@ func TestJudge(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := []Difference{{Suite: "mysql/mariadb", Mode: Outside, Test: "TestA"}, {Suite: "mysql/mariadb", Mode: Outside, Test: "TestZ"}}
+	run := &Result{Suite: "mysql/mariadb", Mode: Outside}
 	all := func(string) bool { return true }
-	news, known, stale := Judge(found, expected, "mysql/mariadb", Outside, all)
+	news, known, stale := Judge(found, expected, run, all)
 	if len(news) != 1 || news[0].Test != "TestZ" {
 		t.Errorf("new: %v", news)
 	}
-	if len(known) != 1 || known[0].Test != "TestA" {
+	if len(known) != 1 || known[0].Test != "TestA" || known[0].Code != "" {
 		t.Errorf("known: %v", known)
 	}
 	if len(stale) != 1 || stale[0].Test != "TestB/x |y" {
 		t.Errorf("stale: %v", stale)
 	}
 	expected[1].Reason = "Sometimes. Two goroutines race."
-	if _, _, stale := Judge(found, expected, "mysql/mariadb", Outside, all); len(stale) != 0 {
+	if _, _, stale := Judge(found, expected, run, all); len(stale) != 0 {
 		t.Errorf("stale, though it does not always occur: %v", stale)
 	}
 	expected[1].Reason = "because"
@@ -73,11 +74,38 @@ func TestJudge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, stale := Judge(found, expected, "mysql/mariadb", Outside, only); len(stale) != 0 {
+	if _, _, stale := Judge(found, expected, run, only); len(stale) != 0 {
 		t.Errorf("stale, though it was not to run: %v", stale)
 	}
-	if news, known, stale := Judge(nil, expected, "mysql/mariadb", Commit, all); len(news)+len(known)+len(stale) != 0 {
+	if news, known, stale := Judge(nil, expected, &Result{Suite: "mysql/mariadb", Mode: Commit}, all); len(news)+len(known)+len(stale) != 0 {
 		t.Errorf("another mode: %v, %v, %v", news, known, stale)
+	}
+}
+
+// TestJudgeByCode: an entry for a code is about tests that the record shows refused with
+// it, and about no others.
+func TestJudgeByCode(t *testing.T) {
+	expected := []Expected{{Suite: "pq", Modes: []string{Commit}, Test: "code no-key", Reason: "no keys", Line: 1}}
+	recs, err := readRecords(recorded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := &Result{Suite: "pq", Mode: Commit, records: recs}
+	all := func(string) bool { return true }
+	news, known, stale := Judge([]Difference{
+		{Test: "TestA/sub", Bare: Passed, Ours: Failed}, // refused with no-key
+		{Test: "TestA/not", Bare: Failed, Ours: Passed}, // a refusal makes nothing pass
+		{Test: "TestB", Bare: Passed, Ours: Failed},     // refused with ddl
+		{Test: "TestC", Bare: Passed, Ours: Failed},     // not refused
+	}, expected, run, all)
+	if got := differing(news); !slices.Equal(got, []string{"TestA/not: fail pass", "TestB: pass fail", "TestC: pass fail"}) {
+		t.Errorf("new: %q", got)
+	}
+	if len(known) != 1 || known[0].Code != "no-key" || len(stale) != 0 {
+		t.Errorf("known: %v, stale: %v", known, stale)
+	}
+	if _, _, stale := Judge(nil, expected, run, all); len(stale) != 1 {
+		t.Errorf("stale: %v", stale)
 	}
 }
 
@@ -98,5 +126,28 @@ func TestDocument(t *testing.T) {
 	}
 	if !strings.Contains(text, "| suite | mode | test | reason |") {
 		t.Error("there is no table")
+	}
+}
+
+// TestBoth: what a busy machine has made differ once is left out, what differs twice
+// stays.
+func TestBoth(t *testing.T) {
+	first := verdict{
+		news:  []Difference{{Test: "TestA"}, {Test: "TestB"}},
+		stale: []Expected{{Test: "TestC", Line: 1}, {Test: "TestD", Line: 1}},
+	}
+	second := verdict{
+		news:  []Difference{{Test: "TestB"}, {Test: "TestE"}},
+		stale: []Expected{{Test: "TestD", Line: 1}, {Test: "TestC", Line: 2}},
+	}
+	got, once := first.both(second)
+	if len(got.news) != 1 || got.news[0].Test != "TestB" || len(got.stale) != 1 || got.stale[0].Test != "TestD" || got.fine() {
+		t.Errorf("stays: %+v", got)
+	}
+	if len(once) != 1 || once[0].Test != "TestA" {
+		t.Errorf("once: %+v", once)
+	}
+	if got, _ := first.both(verdict{}); !got.fine() {
+		t.Errorf("stays: %+v", got)
 	}
 }

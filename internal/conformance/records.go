@@ -28,22 +28,24 @@ func readRecords(text string) (records, error) {
 // summary tells in a few lines what ran inside.
 func (all records) summary() []string {
 	ends, codes := map[string]int{}, map[string]int{}
-	var segments, statements, tables, rows, conflicts int
+	n := all.totals()
+	conflicts := 0
 	for _, rec := range all {
 		switch rec.Event {
 		case "segment":
-			segments++
 			ends[rec.End]++
-			statements, tables, rows = statements+rec.Writes, tables+rec.Tables, rows+rec.Rows
 		case "refused":
 			codes[rec.Code]++
 		case "conflict":
 			conflicts++
 		}
 	}
-	out := []string{fmt.Sprintf("%d global transactions (%s) with %d statements that may write", segments, counts(ends), statements)}
-	if tables > 0 {
-		out = append(out, fmt.Sprintf("compared after an abort: %d tables, %d rows", tables, rows))
+	if n.segments == 0 {
+		return nil
+	}
+	out := []string{fmt.Sprintf("%d global transactions (%s), of which %d wrote: %d undo rows", n.segments, counts(ends), n.wrote, n.undo)}
+	if n.tables > 0 {
+		out = append(out, fmt.Sprintf("compared after an abort: %d rows of %d tables", n.rows, n.tables))
 	}
 	if len(codes) > 0 {
 		out = append(out, "refused: "+counts(codes))
@@ -52,6 +54,53 @@ func (all records) summary() []string {
 		out = append(out, fmt.Sprintf("conflicts: %d", conflicts))
 	}
 	return out
+}
+
+// totals are sums over the records of a run.
+type totals struct{ connections, segments, wrote, undo, tables, rows int }
+
+func (all records) totals() (n totals) {
+	for _, rec := range all {
+		switch rec.Event {
+		case "connected":
+			n.connections++
+		case "segment":
+			n.segments++
+			if rec.Undo > 0 {
+				n.wrote++
+			}
+			n.undo, n.tables, n.rows = n.undo+rec.Undo, n.tables+rec.Tables, n.rows+rec.Rows
+		}
+	}
+	return n
+}
+
+// idle says what a run in a mode has not done, so that its tests have shown nothing of
+// ours, whatever became of them. Empty: it has done all.
+func (all records) idle(mode string) string {
+	n := all.totals()
+	switch {
+	case mode == Bare:
+	case n.connections == 0:
+		return "our driver has made no connection"
+	case mode == Outside:
+	case n.wrote == 0:
+		return "no global transaction wrote"
+	case mode == Abort && n.tables == 0: // rows may be none: the tables were empty, and must be again
+		return "no table was compared after an abort"
+	}
+	return ""
+}
+
+// codes lists the codes of what was refused in a test.
+func (all records) codes(test string) (codes []string) {
+	top, _, _ := strings.Cut(test, "/")
+	for _, rec := range all {
+		if rec.Event == "refused" && rec.Test == top && !slices.Contains(codes, rec.Code) {
+			codes = append(codes, rec.Code)
+		}
+	}
+	return codes
 }
 
 // counts lists the most frequent first.

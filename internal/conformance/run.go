@@ -91,19 +91,15 @@ func (w *workspace) run(ctx context.Context, s Suite, mode string) (r *Result, e
 	if s.Env != nil {
 		env = append(env, s.Env(db)...)
 	}
-	timeout := s.Timeout
-	if timeout == 0 {
-		timeout = 2 * time.Minute
-	}
 	args := []string{
 		"tool", "test2json", w.binary,
-		"-test.v=test2json", "-test.timeout=" + timeout.String(), "-test.run=" + s.Run, "-test.skip=" + s.Skip,
+		"-test.v=test2json", "-test.timeout=" + s.Timeout.String(), "-test.run=" + s.Run, "-test.skip=" + s.Skip,
 	}
 	if s.Args != nil {
 		args = append(args, s.Args(db)...)
 	}
 	// The process ends itself at its timeout; this is for one that cannot.
-	ctx, cancel := context.WithTimeout(ctx, timeout+30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout+30*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir, cmd.Env, cmd.WaitDelay = w.pkg, env, 5*time.Second

@@ -1,7 +1,8 @@
 package conformance
 
 // gooseSuites are the tests of goose that need no container: its provider, its store
-// and its Go migrations, on SQLite.
+// and its Go migrations, on SQLite. They are not run inside: a migration is DDL, which
+// cannot be undone and is refused there.
 func gooseSuites() []Suite {
 	module := Module{
 		Path: "github.com/pressly/goose/v3", Version: "v3.29.0",

@@ -25,9 +25,7 @@ func mysqlSuites() []Suite {
 	// It connects to an address of the Internet and wants no answer.
 	const skip = "^TestConnectorReturnsTimeout$"
 	return []Suite{
-		{Name: "mysql/mysql", Source: src, Server: "mysql", Env: env, Skip: skip, Modes: []string{Outside, Commit, Abort}},
-		// Its tables have no keys, and MariaDB, unlike MySQL, cannot be told to add some
-		// (package inside): almost all would be refused.
-		{Name: "mysql/mariadb", Source: src, Server: "mariadb", Env: env, Skip: skip},
+		{Name: "mysql/mysql", Source: src, Server: "mysql", Env: env, Skip: skip, Modes: allModes},
+		{Name: "mysql/mariadb", Source: src, Server: "mariadb", Env: env, Skip: skip, Modes: allModes},
 	}
 }

@@ -27,6 +27,8 @@ func pqSuites() []Suite {
 	// Listeners have nothing to do with database/sql. Their tests wait 100 ms for a
 	// notification and panic, which ends all tests, where a busy machine takes longer.
 	const skip = "^Test(Listener|Listerner)"
+	// Not inside: what they write to are temporary tables, most of them made in the same
+	// local transaction. All of that is refused, and nothing would be shown.
 	return []Suite{
 		{Name: "pq/postgres18", Source: src, Server: "postgres18", Env: pqEnv, Skip: skip},
 		{Name: "pq/postgres15", Source: src, Server: "postgres15", Env: pqEnv, Skip: skip},
@@ -59,7 +61,7 @@ func pgxSuites() []Suite {
 	}
 	env := func(d Database) []string { return []string{"PGX_TEST_DATABASE=" + d.DSN} }
 	return []Suite{
-		{Name: "pgx/postgres18", Source: src, Server: "postgres18", Env: env},
-		{Name: "pgx/postgres15", Source: src, Server: "postgres15", Env: env},
+		{Name: "pgx/postgres18", Source: src, Server: "postgres18", Env: env, Modes: allModes},
+		{Name: "pgx/postgres15", Source: src, Server: "postgres15", Env: env, Modes: allModes},
 	}
 }

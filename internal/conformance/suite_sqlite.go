@@ -1,6 +1,7 @@
 package conformance
 
-// sqliteSuites are the tests of modernc.org/sqlite, those of its root package.
+// sqliteSuites are the tests of modernc.org/sqlite, those of its root package. Not
+// inside: their databases are in memory or their tables without keys, and both is refused.
 func sqliteSuites() []Suite {
 	src := &Source{
 		Modules: []Module{{

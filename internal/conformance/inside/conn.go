@@ -46,8 +46,8 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 const errUnknownVariable = "Error 1193 "
 
 // keyed lets MySQL give a key, in a column that no SELECT * shows, to tables that a
-// suite makes without one: their rows could not be captured. MariaDB and the others
-// have nothing like it.
+// suite makes without one: their rows could not be captured. For MariaDB see
+// session.key; the others have no such columns.
 func keyed(ctx context.Context, c driver.Conn, base string) error {
 	e, ok := c.(driver.ExecerContext)
 	if !ok || base != "mysql" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/globaltx/globaltx/internal/conformance/hook"
@@ -11,6 +12,9 @@ import (
 
 // settleTime bounds phase two of one segment.
 const settleTime = 30 * time.Second
+
+// undoTime bounds the count of undo rows at the end of a segment.
+const undoTime = 5 * time.Second
 
 // errAborted is what the function of gtx.Run returns in mode abort.
 var errAborted = errors.New("inside: aborted by the harness")
@@ -33,6 +37,10 @@ func (s *session) end(t hook.T, mode Mode, cut bool) {
 		cause = errAborted
 	}
 	open := g.open > 0
+	// A database that is gone has nothing to compare, and must not be opened: that would
+	// make a new one.
+	maps.DeleteFunc(g.before, func(tg *target, _ *snapshot) bool { return tg.gone() })
+	rec.Undo = g.undo()
 	g.finish <- cause
 	err := <-g.done
 	switch {
@@ -70,6 +78,21 @@ func (s *session) end(t hook.T, mode Mode, cut bool) {
 	for _, c := range g.closers {
 		c()
 	}
+}
+
+// undo counts the undo rows of a segment that has not ended. Databases that cannot be
+// read now, since the test holds a lock, are left out: the number is for the gate against
+// suites that write nothing, and one that is too small cannot open it.
+func (g *segment) undo() (n int) {
+	ctx, cancel := context.WithTimeout(context.Background(), undoTime)
+	defer cancel()
+	for tg := range g.before {
+		k, err := tg.count(ctx, "gtx_undo")
+		if err == nil {
+			n += k
+		}
+	}
+	return n
 }
 
 func (s *session) lost(t hook.T, code string, err error) {

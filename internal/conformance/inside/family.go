@@ -20,6 +20,9 @@ type family struct {
 	// exact gives the expression that shows a column's value exactly, as text or bytes.
 	exact func(column, typ string) string
 	only  string // between FROM and the table
+	// patience is what a connection runs first, so that it waits for locks. Empty: the
+	// server lets readers wait as it is.
+	patience string
 }
 
 var families = map[string]family{"mysql": mysqlFamily, "postgres": postgresFamily, "pgx": postgresFamily, "sqlite": sqliteFamily}
@@ -72,17 +75,12 @@ var sqliteFamily = family{
 		AND m.sql NOT LIKE 'CREATE VIRTUAL%'
 		ORDER BY m.name, p.cid`,
 	quote: `"`,
+	// Phase two may be asked twice, and its second look has the database locked for a
+	// moment although nothing is left to do.
+	patience: "PRAGMA busy_timeout = 30000",
 	exact: func(c, _ string) string {
 		return "typeof(" + c + ") || ' ' || CASE typeof(" + c + ") WHEN 'real' THEN printf('%!.17g', " + c + ") ELSE quote(" + c + ") END"
 	},
-}
-
-func (f family) identity(ctx context.Context, db *sql.DB) (string, error) {
-	var id string
-	if err := db.QueryRowContext(ctx, f.self).Scan(&id); err != nil {
-		return "", fmt.Errorf("read the database's identity: %w", err)
-	}
-	return id, nil
 }
 
 // ident quotes an identifier.

@@ -14,7 +14,8 @@ import (
 type Record struct {
 	// Event is "segment" (one has ended), "refused" (a statement was, with an
 	// UnsupportedError), "conflict" (gtx.ErrConflict) or "lost" (a commit that was
-	// aborted, or whose outcome is unknown, or leftovers that stay).
+	// aborted, or whose outcome is unknown, or leftovers that stay). "connected" is
+	// written by package shim, in mode outside too: our driver has made a connection.
 	Event string `json:"event"`
 	Test  string `json:"test,omitempty"`
 
@@ -22,6 +23,7 @@ type Record struct {
 	// DDL) or "open" (aborted with a local transaction of the test still open).
 	End    string `json:"end,omitempty"`
 	Writes int    `json:"writes,omitempty"` // statements that may write
+	Undo   int    `json:"undo,omitempty"`   // undo rows at its end: 0 if it wrote nothing
 	Tables int    `json:"tables,omitempty"` // compared
 	Rows   int    `json:"rows,omitempty"`   // compared
 	// Differences are what the abort did not bring back.

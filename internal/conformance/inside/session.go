@@ -194,6 +194,20 @@ func (s *session) run(g *segment, query string) pass {
 // define lets DDL run outside, after the end of a segment that has written what it
 // touches. s.mu is held.
 func (s *session) define(src *source, t text) pass {
+	p := s.beside(src, t)
+	if !t.table || t.drop || t.temporary {
+		return p
+	}
+	return pass{done: func(err error) {
+		if err == nil {
+			s.key(src)
+		}
+		p.done(err)
+	}}
+}
+
+// beside is define, but for keys.
+func (s *session) beside(src *source, t text) pass {
 	g := s.seg
 	if g == nil {
 		return pass{done: func(error) {}}

@@ -7,6 +7,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -359,13 +360,72 @@ func TestLeftOpen(t *testing.T) {
 	})
 }
 
-// TestKeyed: a table without a key takes part where the server can give it one.
+// TestKeyed: a table without a key takes part where the server can have one that nobody
+// sees.
 func TestKeyed(t *testing.T) {
-	r := setup(t, Abort, "mysql", testserver.MySQL(t))
+	for name, dsn := range map[string]func(testing.TB) string{"mysql": testserver.MySQL, "mariadb": testserver.MariaDB} {
+		t.Run(name, func(t *testing.T) {
+			r := setup(t, Abort, "mysql", dsn(t))
+			got := r.run(func() {
+				r.exec(r.db, "CREATE TABLE Keyless (id INT)")
+				r.exec(r.db, "INSERT INTO Keyless VALUES (1), (1)")
+				r.exec(r.db, "DELETE FROM Keyless LIMIT 1")
+				rows, err := r.db.Query("SELECT * FROM Keyless")
+				if err != nil {
+					r.Fatal(err)
+				}
+				defer rows.Close()
+				columns, err := rows.Columns()
+				if err != nil {
+					r.Fatal(err)
+				}
+				r.want("columns", columns, "[id]")
+			})
+			r.want("complaints", got, "[]")
+			r.want("records", len(r.s.rec.all), 1)
+			r.want("undo rows", r.s.rec.all[0].Undo, 2) // that of the deleted row, too
+			r.want("tables compared", r.s.rec.all[0].Tables, 1)
+		})
+	}
+}
+
+// TestPatience: what the harness reads waits where somebody else has a file locked.
+func TestPatience(t *testing.T) {
+	r := setup(t, Abort, "sqlite", "file:"+filepath.Join(t.TempDir(), "db"))
+	r.prepare()
+	r.want("complaints", r.run(func() { r.exec(r.db, "UPDATE item SET n = 7 WHERE id = 1") }), "[]")
+	for _, tg := range r.s.targets {
+		c, err := tg.conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ms int
+		if err := c.QueryRowContext(t.Context(), "PRAGMA busy_timeout").Scan(&ms); err != nil {
+			t.Fatal(err)
+		}
+		r.want("milliseconds", ms, 30000)
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	r.want("databases", len(r.s.targets), 1)
+}
+
+// TestRemoved: a test that removes its database before it ends leaves nothing to wait for.
+func TestRemoved(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "db")
+	r := setup(t, Abort, "sqlite", "file:"+file)
+	r.s.settle = settleTime / 30
+	r.prepare()
 	got := r.run(func() {
-		r.exec(r.db, "CREATE TABLE keyless (id INT)")
-		r.exec(r.db, "INSERT INTO keyless VALUES (1), (1)")
+		r.exec(r.db, "UPDATE item SET n = 7 WHERE id = 1")
+		if err := r.db.Close(); err != nil {
+			r.Fatal(err)
+		}
+		if err := os.Remove(file); err != nil {
+			r.Fatal(err)
+		}
 	})
 	r.want("complaints", got, "[]")
-	r.want("records", len(r.s.rec.all), 1)
+	r.want("segments", r.segments(), "[abort]")
 }

@@ -62,9 +62,9 @@ func (tg *target) refresh(s *snapshot, ddl text) error {
 func (tg *target) look(do func(context.Context, *sql.Conn, map[string]*table)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
 	defer cancel()
-	c, err := tg.db.Conn(ctx)
+	c, err := tg.conn(ctx)
 	if err != nil {
-		return fmt.Errorf("connect to %s: %w", tg.name, err)
+		return err
 	}
 	defer c.Close()
 	all, err := tg.list(ctx, c)

@@ -71,14 +71,11 @@ func open(name, dsn string) (*sql.DB, error) {
 		if d.Base != name {
 			continue
 		}
-		if Through == nil {
-			return sql.Open(d.Ours, dsn)
-		}
 		c, err := connector(d.Ours, dsn)
 		if err != nil {
 			return nil, err
 		}
-		return sql.OpenDB(Through(name, dsn, nil, c)), nil
+		return ours(name, dsn, nil, c), nil
 	}
 	db, err := sql.Open(name, dsn)
 	if err != nil {
@@ -96,12 +93,19 @@ func open(name, dsn string) (*sql.DB, error) {
 		if err != nil {
 			return nil, err
 		}
-		if Through != nil {
-			c = Through(d.Base, "", byDSN{drv, dsn}, c)
-		}
-		return sql.OpenDB(c), nil
+		return ours(d.Base, "", byDSN{drv, dsn}, c), nil
 	}
 	return db, nil
+}
+
+// ours opens a database whose connections are counted; what it gets are the arguments
+// of Through.
+func ours(base, dsn string, bare, c driver.Connector) *sql.DB {
+	c = counted{c}
+	if Through != nil {
+		c = Through(base, dsn, bare, c)
+	}
+	return sql.OpenDB(c)
 }
 
 // connector is what sql.Open has under its pool.
@@ -120,19 +124,12 @@ func connector(name, dsn string) (driver.Connector, error) {
 func openDB(c driver.Connector) *sql.DB {
 	ready, ok := c.(Ready)
 	for _, d := range drivers {
-		var ours driver.Connector
 		switch {
 		case ok:
-			c, ours = ready.Bare, ready.Ours
+			return ours(d.Base, "", ready.Bare, ready.Ours)
 		case d.Is(c.Driver()):
-			ours = gtxdriver.WrapConnector(c, d.Dialect, gtxdriver.Config{})
-		default:
-			continue
+			return ours(d.Base, "", c, gtxdriver.WrapConnector(c, d.Dialect, gtxdriver.Config{}))
 		}
-		if Through != nil {
-			ours = Through(d.Base, "", c, ours)
-		}
-		return sql.OpenDB(ours)
 	}
 	return sql.OpenDB(c)
 }

@@ -73,6 +73,10 @@ func (k Kind) open(t testing.TB, ours bool) *database {
 	d.db = d.bare
 	if ours {
 		d.db = connect(t, "gtx-"+k.Driver, dsn)
+		if err := d.db.PingContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		record{Event: "connected"}.write(t)
 	}
 	switch k.Dialect {
 	case "mysql":

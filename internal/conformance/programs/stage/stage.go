@@ -180,9 +180,18 @@ func (s Suite[T]) perform(t *testing.T, base *database, p Program[T], mode strin
 		t.Fatalf("%s: setup: %v", mode, err)
 	}
 	out.before = base.dump(ctx, t)
+	undo := 0
 	run := func(ctx context.Context) error {
 		out.trace = &Trace{database: base.name}
-		return p.Run(ctx, handle, out.trace)
+		err := p.Run(ctx, handle, out.trace)
+		if mode == Commit || mode == Abort {
+			left, lerr := base.leftovers(gtx.Detach(ctx))
+			if lerr != nil {
+				t.Errorf("%s: count undo rows: %v", mode, lerr)
+			}
+			undo = left
+		}
+		return err
 	}
 	switch mode {
 	case Commit:
@@ -202,5 +211,8 @@ func (s Suite[T]) perform(t *testing.T, base *database, p Program[T], mode strin
 	}
 	base.settle(ctx, t)
 	out.after = base.dump(ctx, t)
+	if mode == Commit || mode == Abort {
+		base.segment(ctx, t, mode, undo, out.before)
+	}
 	return out
 }
