@@ -12,6 +12,7 @@ import (
 	"github.com/globaltx/globaltx/driver/pgsql"
 	"github.com/globaltx/globaltx/driver/sqlite"
 	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/gtx/coordinator"
 	"github.com/globaltx/globaltx/internal/testserver"
 	"github.com/globaltx/globaltx/natsbus"
 	"github.com/globaltx/globaltx/undo"
@@ -59,9 +60,13 @@ func onEach(t *testing.T, test func(t *testing.T, s server)) {
 	}
 }
 
+// steady waits where a coordinator would refuse work: the disk of a machine that runs
+// tests may stall for seconds.
+var steady = coordinator.Config{StallAfter: time.Minute}
+
 func embedded(t testing.TB) *natsbus.Bus {
 	t.Helper()
-	bus, err := natsbus.Embedded(t.Context(), t.TempDir())
+	bus, err := natsbus.Embedded(t.Context(), t.TempDir(), natsbus.WithCoordinator(steady))
 	if err != nil {
 		t.Fatal(err)
 	}

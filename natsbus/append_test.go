@@ -128,6 +128,9 @@ func limit(t *testing.T, l *decisionLog, bytes int64) {
 	}
 }
 
+// storeFailed is JetStream's code where a stream cannot be made on the disk.
+const storeFailed = 10049
+
 // TestI1DeletedLogIsNotMadeAgain: a leader whose stream is deleted steps down,
 // and nobody begins a new log under the old name while the anchor knows one.
 func TestI1DeletedLogIsNotMadeAgain(t *testing.T) {
@@ -158,7 +161,15 @@ func TestI1DeletedLogIsNotMadeAgain(t *testing.T) {
 	if err := l.js.DeleteStream(ctx, anchorStream); err != nil {
 		t.Fatal(err)
 	}
-	if l, err = openLog(ctx, other, logConfig(1)); err != nil {
+	for {
+		l, err = openLog(ctx, other, logConfig(1))
+		var api *jetstream.APIError
+		if errors.As(err, &api) && api.ErrorCode == storeFailed && ctx.Err() == nil {
+			continue // the server is still removing the files of the old one
+		}
+		break
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	drive(t, l)

@@ -62,7 +62,7 @@ func attack(t *testing.T, cfg coordinator.Config) *attacker {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	a := &attacker{t: t, ctx: ctx, inbox: nats.NewInbox()}
-	cfg.PushMin, cfg.DoneDelay = 50*time.Millisecond, time.Millisecond
+	cfg.PushMin, cfg.DoneDelay, cfg.StallAfter = 50*time.Millisecond, time.Millisecond, time.Minute
 	var err error
 	if a.bus, err = Embedded(ctx, t.TempDir(), Listen("127.0.0.1:0"), WithCoordinator(cfg),
 		WithLogger(slog.New(slog.NewTextHandler(&a.log, nil)))); err != nil {

@@ -29,7 +29,8 @@ func testContext(t testing.TB) context.Context {
 func embedded(t testing.TB, dir string, opts ...natsbus.EmbeddedOption) *natsbus.Bus {
 	t.Helper()
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	fast := coordinator.Config{PushMin: 50 * time.Millisecond, DoneDelay: time.Millisecond}
+	// A disk that stalls for seconds is the machine's, not the test's.
+	fast := coordinator.Config{PushMin: 50 * time.Millisecond, DoneDelay: time.Millisecond, StallAfter: time.Minute}
 	b, err := natsbus.Embedded(testContext(t), dir,
 		append([]natsbus.EmbeddedOption{natsbus.WithLogger(quiet), natsbus.WithCoordinator(fast)}, opts...)...)
 	if err != nil {

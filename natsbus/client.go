@@ -43,7 +43,7 @@ type Config struct {
 	// buffer) is set behind them and wins.
 	Options []nats.Option
 	// Timeout bounds a call whose context allows more, retries included,
-	// default 10 s.
+	// default 10 s. Await has what its context allows.
 	Timeout time.Duration
 	// TryTimeout is how long one try waits for its answer, default 1 s. It is what
 	// a client loses when the coordinator that it has asked dies.
@@ -216,7 +216,7 @@ func (b *Bus) Outcome(ctx context.Context, xid gtx.XID) (gtx.Status, error) {
 
 // Await implements gtx.Coordinator. The coordinator answers when holder has
 // ended; meanwhile the question is repeated, for the coordinator may have
-// changed.
+// changed. It takes the time that ctx gives, Config.Timeout without a deadline.
 func (b *Bus) Await(ctx context.Context, waiter, holder gtx.XID) (gtx.Status, error) {
 	a, err := b.call(ctx, &request{Op: opAwait, XID: holder, Waiter: waiter, Nonce: rand.Uint64()})
 	return a.Status, err
@@ -324,7 +324,8 @@ func (b *Bus) call(ctx context.Context, q *request) (a answer, err error) {
 		Pace:     coordinator.Pace{Try: b.cfg.TryTimeout, PauseMin: pauseMin, PauseMax: pauseMax},
 		Decide:   q.Op == opCommit,
 	}
-	if at, ok := ctx.Deadline(); ok && at.Before(c.Deadline) {
+	// How long to wait for a holder's end is for the waiter to say (gtx_lock_wait).
+	if at, ok := ctx.Deadline(); ok && (at.Before(c.Deadline) || q.Op == opAwait) {
 		c.Deadline = at
 	}
 	next := coordinator.Next{Done: true}

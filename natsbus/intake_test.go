@@ -93,6 +93,8 @@ func callOf(e coordinator.Event) any {
 		return e.Call
 	case coordinator.Outcome:
 		return e.Call
+	case coordinator.Await:
+		return e.Call
 	}
 	panic(fmt.Sprintf("no call in %T", e))
 }
@@ -171,6 +173,23 @@ func TestNobodyThere(t *testing.T) {
 	script(t, srv, func(coordinator.Event) (coordinator.Reply, bool) { return coordinator.Reply{XID: wireXID}, true })
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAwaitHasItsOwnTime proves that a waiter waits as long as it wants to, also
+// where that is longer than other calls may take.
+func TestAwaitHasItsOwnTime(t *testing.T) {
+	srv := bareServer(t)
+	b := bareBus(t, srv, Config{Timeout: 50 * time.Millisecond, TryTimeout: 20 * time.Millisecond})
+	begin := time.Now()
+	script(t, srv, func(coordinator.Event) (coordinator.Reply, bool) {
+		return coordinator.Reply{Status: gtx.Committed}, time.Since(begin) > 200*time.Millisecond
+	})
+	if st, err := b.Await(intakeContext(t), gtx.XID{}, wireXID); err != nil || st != gtx.Committed {
+		t.Errorf("await: %s, %v", st, err)
+	}
+	if _, err := b.Outcome(intakeContext(t), wireXID); err != nil {
+		t.Errorf("outcome: %v", err)
 	}
 }
 
