@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -101,11 +102,11 @@ func TestCrossedRows(t *testing.T) {
 			for i, s := range []server{s, other} {
 				dbs[i] = open(t, s, withParam(s.dsn(t), "gtx_lock_wait="+patience.String()))
 			}
+			const workers, each = 32, 2
 			for _, db := range dbs {
-				db.SetMaxOpenConns(16)
+				db.SetMaxOpenConns(workers) // who waits keeps its connection, and a holder must get one
 				counter(t, db, 1)
 			}
-			const workers, each = 32, 2
 			var tries, circles atomic.Int64
 			together(t, workers, func(i int) error {
 				for range each {
@@ -139,6 +140,52 @@ func TestCrossedRows(t *testing.T) {
 			t.Logf("%d tries for %d transactions", tries.Load(), workers*each)
 		})
 	}
+}
+
+// TestResultOfSharedConnection: database/sql locks the connection that a result came
+// from when the result is asked. Another transaction has it, and waits for the end of
+// the one that asks: neither would see the circle.
+func TestResultOfSharedConnection(t *testing.T) {
+	onEach(t, func(t *testing.T, s server) {
+		bus := embedded(t)
+		db := open(t, s, withParam(s.dsn(t), "gtx_lock_wait=5m"))
+		db.SetMaxOpenConns(1)
+		counter(t, db, 1)
+		all, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		const text = "UPDATE counters SET n = n + 1 WHERE id = 0"
+		second := make(chan error, 1)
+		begun := false
+		err := bus.Run(all, func(ctx context.Context) error {
+			res, err := db.ExecContext(ctx, text)
+			if err != nil {
+				return err
+			}
+			if !begun {
+				begun = true
+				go func() {
+					second <- bus.Run(all, func(ctx context.Context) error {
+						_, err := db.ExecContext(ctx, text)
+						return err
+					})
+				}()
+				for db.Stats().InUse == 0 && ctx.Err() == nil {
+					runtime.Gosched()
+				}
+			}
+			_, err = res.RowsAffected()
+			return err
+		})
+		if err != nil {
+			t.Errorf("first: %v", err)
+		}
+		if err := <-second; err != nil {
+			t.Errorf("second: %v", err)
+		}
+		if n := counted(t, db, 0); n != 2 {
+			t.Errorf("counted %d, want 2", n)
+		}
+	})
 }
 
 // TestConflictNamesTheHolder: where something else has happened in the local

@@ -32,6 +32,8 @@ type conn struct {
 	plainIsolation driver.IsolationLevel
 	// byText: the program has begun a local transaction by a text.
 	byText bool
+	// owed are results that a program may still ask, of transactions that have not ended.
+	owed []*owed
 	// bad: the connection must not be used again.
 	bad bool
 
@@ -186,7 +188,7 @@ func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue)
 	if out, done, err := c.decided(ctx, b, auto, query, args, false, true); err != nil {
 		return nil, err
 	} else if done {
-		return result{out}, nil
+		return &result{c: out}, nil
 	}
 	if b == nil {
 		return c.execBase(ctx, query, args)
@@ -201,7 +203,7 @@ func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue)
 		res, err := c.execBase(ctx, query, args)
 		return res, b.readFailed(err, auto)
 	}
-	return result{captured}, nil
+	return b.answer(captured), nil
 }
 
 func (c *conn) queryRows(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {

@@ -78,30 +78,3 @@ func readText(rows driver.Rows) ([][]string, error) {
 		out = append(out, line)
 	}
 }
-
-// result is what a captured statement returned.
-type result struct{ c *Captured }
-
-func (r result) RowsAffected() (int64, error) { return r.c.RowsAffected, nil }
-func (r result) LastInsertId() (int64, error) { return r.c.LastInsertID, r.c.LastInsertErr }
-
-// AllRowsAffected and AllLastInsertIds are those of mysql.Result, for who reaches
-// it through sql.Conn.Raw.
-func (r result) AllRowsAffected() []int64 {
-	return r.each(func(c *Captured) int64 { return c.RowsAffected })
-}
-
-func (r result) AllLastInsertIds() []int64 {
-	return r.each(func(c *Captured) int64 { return c.LastInsertID })
-}
-
-func (r result) each(value func(*Captured) int64) []int64 {
-	if r.c.All == nil {
-		return []int64{value(r.c)}
-	}
-	out := make([]int64, len(r.c.All))
-	for i := range r.c.All {
-		out[i] = value(&r.c.All[i])
-	}
-	return out
-}

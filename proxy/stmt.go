@@ -96,7 +96,7 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 	if out, done, err := s.c.decided(ctx, b, auto, s.text, args, true, true); err != nil {
 		return nil, err
 	} else if done {
-		return result{out}, nil
+		return &result{c: out}, nil
 	}
 	if b != nil {
 		b.described = true
@@ -106,7 +106,7 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 			return nil, err
 		}
 		if !read {
-			return result{captured}, nil
+			return b.answer(captured), nil
 		}
 	}
 	res, err := s.execBase(ctx, args)

@@ -58,7 +58,9 @@ func (b *branch) holderEnds(ctx context.Context, cause error, try int) bool {
 	if !errors.As(cause, &held) || held.Holder.IsZero() {
 		return wait(ctx, try) // the database itself gave up: nobody to ask about
 	}
-	st, err := b.await(ctx, held.Holder)
+	brief, cancel := b.c.patience(ctx, b.global)
+	defer cancel()
+	st, err := b.await(brief, held.Holder)
 	switch {
 	case b.guard && (err != nil || st == gtx.Pending):
 		return wait(ctx, try) // nobody waits for a guarded transaction: trying again tells
