@@ -179,6 +179,9 @@ func TestResultOfSharedConnection(t *testing.T) {
 		if err != nil {
 			t.Errorf("first: %v", err)
 		}
+		if !begun {
+			return
+		}
 		if err := <-second; err != nil {
 			t.Errorf("second: %v", err)
 		}

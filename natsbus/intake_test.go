@@ -188,9 +188,6 @@ func TestAwaitHasItsOwnTime(t *testing.T) {
 	if st, err := b.Await(intakeContext(t), gtx.XID{}, wireXID); err != nil || st != gtx.Committed {
 		t.Errorf("await: %s, %v", st, err)
 	}
-	if _, err := b.Outcome(intakeContext(t), wireXID); err != nil {
-		t.Errorf("outcome: %v", err)
-	}
 }
 
 // TestTwoCoordinatorsAnswer: one that is deposed hears every request, too. What it
