@@ -33,16 +33,34 @@ var ErrNotAcknowledged = errors.New("gtx: end of phase two not acknowledged")
 
 // Deliver hands the decision d about branches at r to res, and tells c when nothing is
 // left of it (rules P2, P3): never before. An abort has no record to forget, so it
-// needs no acknowledgement (rule G1). Implementations of Coordinator.Serve call it for
+// needs no acknowledgement (rule G1). That all are pre-committed is no decision: what c
+// hears is that res knows it (rule H2). Implementations of Coordinator.Serve call it for
 // each delivery; after an error the same decision is delivered again later.
 func Deliver(ctx context.Context, c Coordinator, r ResourceID, res Resolver, d Resolution) error {
 	if err := res.Resolve(ctx, d); err != nil {
 		return err
 	}
-	if d.Status != Committed {
+	switch d.Status {
+	case Committed:
+	case PreCommitted:
+		return ready(ctx, c, r, d.XID)
+	default:
 		return nil
 	}
 	if err := c.Acknowledge(ctx, d.XID, r); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotAcknowledged, err)
+	}
+	return nil
+}
+
+// ready tells c that r knows that all participants of xid have prepared. A lost one is
+// repaired by the next push, or by the coordinator's patience.
+func ready(ctx context.Context, c Coordinator, r ResourceID, xid XID) error {
+	p, ok := c.(PreCommitter)
+	if !ok {
+		return fmt.Errorf("answer that %s is pre-committed: %w", xid, errNoThreePhase)
+	}
+	if err := p.Ready(ctx, xid, r); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotAcknowledged, err)
 	}
 	return nil

@@ -14,6 +14,13 @@
 //		return err
 //	})
 //
+// # Modes
+//
+// In mode [AT] branches commit locally at once and undo rows bring the rows back. With
+// [WithMode] they wait prepared instead: [XA], two-phase commit, and [ThreePhase]. The
+// function, the coordinator and the answers are the same. docs/choosing.md compares
+// them.
+//
 // # What is guaranteed
 //
 // A nil error means committed: every branch keeps its effect, for ever. An
@@ -23,7 +30,7 @@
 //
 // # What is not
 //
-// Branches commit locally before the global decision, so readers outside the
+// In mode AT branches commit locally before the global decision, so readers outside the
 // transaction may see effects that are undone afterwards, unless they ask for
 // [ReadCommitted]. Writers that bypass the driver are detected when their rows
 // would be restored, not prevented, unless the table has a guard (the command

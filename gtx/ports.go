@@ -18,6 +18,9 @@ const (
 	Aborted
 	// Expired: below the horizon, the coordinator no longer knows (rule C5).
 	Expired
+	// PreCommitted: every branch of a three-phase transaction is prepared, and every
+	// participant is told so before the decision. Only a Resolution says it.
+	PreCommitted
 )
 
 func (s Status) String() string {
@@ -30,6 +33,8 @@ func (s Status) String() string {
 		return "aborted"
 	case Expired:
 		return "expired"
+	case PreCommitted:
+		return "pre-committed"
 	}
 	return "invalid"
 }
@@ -44,6 +49,11 @@ type BeginRequest struct {
 	// First is the first try of the same work, zero for none. The transaction has
 	// its age, so that it does not starve (rule W5).
 	First XID
+	// Mode of the transaction.
+	Mode Mode
+	// Resources are the participants of a three-phase transaction: no other may register
+	// a branch. Nil in other modes.
+	Resources []ResourceID
 }
 
 // Coordinator is the port to the transaction coordinator (TC). Every method is
@@ -91,12 +101,14 @@ type Coordinator interface {
 // Resolution is a decided transaction that has branches at a resource.
 type Resolution struct {
 	XID    XID
-	Status Status // Committed or Aborted
+	Status Status // Committed or Aborted, and PreCommitted where three-phase
 	// Branches of an aborted transaction that were registered at this resource, as
 	// far as the coordinator knows: also those that have written nothing yet must
 	// find their place taken (rule P3). Empty for a committed one, whose branches
 	// are all in the database.
 	Branches []BranchID
+	// Participants of a PreCommitted one.
+	Participants []ResourceID
 }
 
 // Resolver ends the branches of one resource (an RM's phase two). Resolve is

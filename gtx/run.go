@@ -20,6 +20,9 @@ const (
 
 	// settleTime bounds the calls that must be made although ctx is cancelled.
 	settleTime = 10 * time.Second
+
+	// endsTime bounds how long Run waits for prepared branches to be ended here.
+	endsTime = 5 * time.Second
 )
 
 var defaultCoordinator atomic.Pointer[Coordinator]
@@ -51,6 +54,8 @@ type options struct {
 	timeout time.Duration
 	retries int
 	first   XID // of the first try
+	mode    Mode
+	named   []Participant // three-phase: asked before it begins
 }
 
 // WithCoordinator uses c in place of the default coordinator.
@@ -148,12 +153,16 @@ func runOnce(ctx context.Context, fn func(context.Context) error, o *options) (X
 		return XID{}, fmt.Errorf("begin global transaction: %w", err)
 	}
 	deadline := time.Now().Add(o.timeout)
-	xid, err := o.coord.Begin(ctx, BeginRequest{Name: o.name, Timeout: o.timeout, First: o.first})
+	named, err := o.canCommit(ctx)
+	if err != nil {
+		return XID{}, err
+	}
+	xid, err := o.coord.Begin(ctx, BeginRequest{Name: o.name, Timeout: o.timeout, First: o.first, Mode: o.mode, Resources: named})
 	if err != nil {
 		return XID{}, fmt.Errorf("begin global transaction (nothing was done): %w", err)
 	}
-	tx := &Tx{xid: xid, coord: o.coord, deadline: deadline, branches: map[BranchRef]branchState{}}
-	fnCtx, cancel := context.WithDeadline(newContext(ctx, tx), deadline)
+	tx := &Tx{xid: xid, coord: o.coord, deadline: deadline, mode: o.mode, named: named, branches: map[BranchRef]branchState{}}
+	fnCtx, cancel := context.WithDeadline(newContext(modeless(ctx), tx), deadline)
 	defer cancel()
 
 	returned := false
@@ -198,7 +207,11 @@ func (tx *Tx) abort(ctx context.Context) error {
 	tx.end()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
 	defer cancel()
-	_, err := tx.coord.Rollback(ctx, tx.xid)
+	out, err := tx.coord.Rollback(ctx, tx.xid)
+	if err != nil {
+		out = Pending
+	}
+	tx.finish(context.WithoutCancel(ctx), out)
 	return err
 }
 
@@ -220,6 +233,10 @@ func (tx *Tx) commit(ctx context.Context) error {
 	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
 	defer cancel()
 	out, err := tx.coord.Commit(cctx, tx.xid, confirmed, dead)
+	if err != nil {
+		out = Pending
+	}
+	tx.finish(context.WithoutCancel(ctx), out)
 	switch {
 	case err != nil:
 		return &UnknownError{XID: tx.xid, Err: err}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/globaltx/globaltx/gtx"
 )
 
@@ -136,8 +138,8 @@ func TestRunCommits(t *testing.T) {
 	if len(c.confirmed) != 1 || c.confirmed[0].Resource != "db" || len(c.dead) != 1 || c.dead[0].Resource != "other" {
 		t.Errorf("reported: got confirmed %v, dead %v", c.confirmed, c.dead)
 	}
-	if got, want := c.requests[0], (gtx.BeginRequest{Name: "transfer", Timeout: time.Minute}); got != want {
-		t.Errorf("begin request: got %+v, want %+v", got, want)
+	if diff := cmp.Diff(gtx.BeginRequest{Name: "transfer", Timeout: time.Minute}, c.requests[0]); diff != "" {
+		t.Errorf("begin request: %s", diff)
 	}
 }
 

@@ -2,6 +2,7 @@ package gtx
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -14,12 +15,15 @@ type Tx struct {
 	coord    Coordinator
 	deadline time.Time
 	joined   bool
+	mode     Mode
+	named    []ResourceID // three-phase: nobody else takes part; nil in a joined process
 
 	// mu protects the following.
 	mu       sync.Mutex
 	ended    bool
 	shared   bool // another process has been told the XID
 	branches map[BranchRef]branchState
+	ends     map[any]func(context.Context, Status) // see Ends
 }
 
 type branchState uint8
@@ -53,8 +57,14 @@ func newContext(ctx context.Context, tx *Tx) context.Context {
 // branches that this process confirmed and those that are dead: whoever called
 // us must hand them to the beginner, who reports them with [Tx.Report]; a branch
 // that is not reported aborts the transaction. Join never decides.
+//
+// The mode is the beginner's, as far as the XID tells: ThreePhase or AT. For XA give ctx
+// by [InMode].
 func Join(ctx context.Context, c Coordinator, xid XID, fn func(context.Context) error) (confirmed, dead []BranchRef, err error) {
 	tx := &Tx{xid: xid, coord: c, joined: true, branches: map[BranchRef]branchState{}}
+	if xid.ThreePhase() {
+		tx.mode = ThreePhase
+	}
 	defer func() { confirmed, dead = tx.end() }()
 	return nil, nil, fn(newContext(ctx, tx))
 }
@@ -90,9 +100,70 @@ func (tx *Tx) Enlist(r ResourceID) (BranchRef, error) {
 	if tx.ended {
 		return BranchRef{}, ErrEnded
 	}
+	if tx.named != nil && !slices.Contains(tx.named, r) {
+		return BranchRef{}, &UnsupportedError{
+			Code: "not-named", Reason: "the database was not named when the three-phase transaction began, so it was not asked for its vote",
+			Hint: "add it to gtx.WithResources",
+		}
+	}
 	ref := BranchRef{Resource: r, Branch: NewBranchID()}
 	tx.branches[ref] = branchOpen
 	return ref, nil
+}
+
+// Ends has end called once, before Run returns: with the decision as soon as it is
+// known, with Pending when Run could not learn it. What is prepared is seen by nobody,
+// the program's next statement included, until its end. It is no more than a short cut:
+// whoever serves the resource does the same when the coordinator tells. The first end of
+// each owner counts, who is any value that can be compared. False: it will not be called,
+// for the transaction was begun by another process or has ended.
+func (tx *Tx) Ends(owner any, end func(ctx context.Context, st Status)) bool {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.joined || tx.ended {
+		return false
+	}
+	if tx.ends == nil {
+		tx.ends = map[any]func(context.Context, Status){}
+	}
+	if tx.ends[owner] == nil {
+		tx.ends[owner] = end
+	}
+	return true
+}
+
+// finish runs what Ends asked for, at most for endsTime.
+func (tx *Tx) finish(ctx context.Context, st Status) {
+	tx.mu.Lock()
+	ends := tx.ends
+	tx.ends = nil
+	tx.mu.Unlock()
+	if len(ends) == 0 {
+		return
+	}
+	if st != Committed && st != Aborted {
+		st = Pending
+	}
+	ctx, cancel := context.WithTimeout(ctx, endsTime)
+	defer cancel()
+	var all sync.WaitGroup
+	for _, end := range ends {
+		all.Go(func() { end(ctx, st) })
+	}
+	all.Wait()
+}
+
+// Branches counts those at r that this process knows of and that are not dead.
+func (tx *Tx) Branches(r ResourceID) int {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	n := 0
+	for ref, s := range tx.branches {
+		if ref.Resource == r && s != branchDead {
+			n++
+		}
+	}
+	return n
 }
 
 // Active returns ErrEnded after the end.

@@ -131,7 +131,7 @@ func TestXIDJSON(t *testing.T) {
 }
 
 func TestStatusNumbersStay(t *testing.T) {
-	want := []string{"pending", "committed", "aborted", "expired", "invalid"}
+	want := []string{"pending", "committed", "aborted", "expired", "pre-committed", "invalid"}
 	for i, w := range want {
 		if got := Status(i).String(); got != w {
 			t.Errorf("Status(%d): got %q, want %q", i, got, w)

@@ -194,7 +194,7 @@ func TestMalformedBatchesAreRefused(t *testing.T) {
 			}
 		}
 	}
-	for id, got := range a.ask(request{Op: 0}, request{Op: opStats + 1}, request{Op: 255}) {
+	for id, got := range a.ask(request{Op: 0}, request{Op: lastOp + 1}, request{Op: 255}) {
 		if !errors.Is(got.Err, ErrRefused) || !errors.Is(got.Err, coordinator.ErrInvalid) {
 			t.Errorf("unknown operation %d: %v", id, got.Err)
 		}
@@ -600,10 +600,14 @@ func TestGarbageEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stop()
+	if err := a.bus.nc.FlushWithContext(a.ctx); err != nil { // another connection must not be faster
+		t.Fatal(err)
+	}
 	core := a.bus.host.svc.nc
 	pending := appendPush([]byte{wireVersion, kindPushes}, &gtx.Resolution{XID: wireXID, Status: gtx.Pending})
+	nobody := appendPush([]byte{wireVersion, kindPushes}, &gtx.Resolution{XID: wireXID, Status: gtx.PreCommitted})
 	for range 100 {
-		for _, msg := range [][]byte{nil, {wireVersion}, {wireVersion, kindPushes, 1}, {99, kindPushes}, batchOf(request{Op: opStats}), pending} {
+		for _, msg := range [][]byte{nil, {wireVersion}, {wireVersion, kindPushes, 1}, {99, kindPushes}, batchOf(request{Op: opStats}), pending, nobody} {
 			if err := core.Publish(evtPrefix+"r", msg); err != nil {
 				t.Fatal(err)
 			}

@@ -45,9 +45,15 @@ type batcher struct {
 	lastID uint64
 	calls  map[uint64]*call // not yet answered
 	queue  []uint64         // to be sent
-	acks   map[gtx.ResourceID][]gtx.XID
+	acks   map[word][]gtx.XID
 	nacks  int
 	batch  uint64 // number of the last one
+}
+
+// word is what is told of many XIDs of a resource, without an answer: opAck, opReady.
+type word struct {
+	op op
+	r  gtx.ResourceID
 }
 
 // call is one request under way. It is used again for another: nothing but
@@ -76,7 +82,7 @@ func newBatcher(nc *nats.Conn, partition uint16, complain *complaints) (*batcher
 	b := &batcher{
 		nc: nc, subject: requestSubject(partition), inbox: prefix + "." + crand.Text() + ".", complain: complain,
 		wake: make(chan struct{}, 1), quit: make(chan struct{}),
-		calls: map[uint64]*call{}, acks: map[gtx.ResourceID][]gtx.XID{},
+		calls: map[uint64]*call{}, acks: map[word][]gtx.XID{},
 	}
 	sub, err := nc.Subscribe(b.inbox+"*", b.take)
 	if err != nil {
@@ -146,11 +152,12 @@ func (b *batcher) tell(q *request) {
 	_ = b.nc.Publish(b.subject, append(appendHead(m, q.Op, len(body)), body...))
 }
 
-// ack queues an acknowledgement; those of one resource go in one entry.
-func (b *batcher) ack(r gtx.ResourceID, x gtx.XID) {
+// ack queues an acknowledgement, or that something is ready; those of one resource go
+// in one entry.
+func (b *batcher) ack(w word, x gtx.XID) {
 	b.mu.Lock()
 	if b.nacks < maxAcks {
-		b.acks[r] = append(b.acks[r], x)
+		b.acks[w] = append(b.acks[w], x)
 		b.nacks++
 	}
 	b.mu.Unlock()
@@ -222,20 +229,20 @@ func (b *batcher) fill(msg []byte, n uint64) []byte {
 		entries++
 	}
 	b.queue = b.queue[:copy(b.queue, b.queue[taken:])]
-	for r, xids := range b.acks {
+	for w, xids := range b.acks {
 		if len(msg) > softMessage || entries >= batchEntries {
 			break
 		}
 		part := xids[:min(len(xids), batchEntries)]
-		q := request{Op: opAck, Resource: r, XIDs: part}
+		q := request{Op: w.op, Resource: w.r, XIDs: part}
 		body := q.append(nil)
-		msg = append(appendHead(append(msg, 0), opAck, len(body)), body...)
+		msg = append(appendHead(append(msg, 0), w.op, len(body)), body...)
 		entries++
 		b.nacks -= len(part)
 		if len(part) == len(xids) {
-			delete(b.acks, r)
+			delete(b.acks, w)
 		} else {
-			b.acks[r] = xids[len(part):]
+			b.acks[w] = xids[len(part):]
 		}
 	}
 	return msg

@@ -79,9 +79,10 @@ func (c Config) withDefaults() Config {
 }
 
 var (
-	_ gtx.Coordinator = (*Bus)(nil)
-	_ gtx.ScanLeaser  = (*Bus)(nil)
-	_ gtx.Greeter     = (*Bus)(nil)
+	_ gtx.Coordinator  = (*Bus)(nil)
+	_ gtx.ScanLeaser   = (*Bus)(nil)
+	_ gtx.Greeter      = (*Bus)(nil)
+	_ gtx.PreCommitter = (*Bus)(nil)
 )
 
 // Bus reaches a coordinator over NATS. It implements gtx.Coordinator and is safe
@@ -183,7 +184,7 @@ func (b *Bus) Run(ctx context.Context, fn func(context.Context) error, opts ...g
 func (b *Bus) Begin(ctx context.Context, req gtx.BeginRequest) (gtx.XID, error) {
 	// Rounded up: less than a millisecond must not become the default.
 	timeout := min(max(req.Timeout, 0), maxTime) + time.Millisecond - 1
-	a, err := b.call(ctx, &request{Op: opBegin, Timeout: timeout, First: req.First, Key: b.key})
+	a, err := b.call(ctx, &request{Op: opBegin, Timeout: timeout, First: req.First, Key: b.key, Mode: req.Mode, Resources: req.Resources})
 	return a.XID, err
 }
 
@@ -229,8 +230,24 @@ func (b *Bus) Acknowledge(_ context.Context, xid gtx.XID, r gtx.ResourceID) erro
 	if b.ctx.Err() != nil {
 		return fmt.Errorf("acknowledge %s: %w", xid, ErrClosed)
 	}
-	b.out.ack(r, xid)
+	b.out.ack(word{opAck, r}, xid)
 	return nil
+}
+
+// Ready implements gtx.PreCommitter. It does not wait, as Acknowledge.
+func (b *Bus) Ready(_ context.Context, xid gtx.XID, r gtx.ResourceID) error {
+	if b.ctx.Err() != nil {
+		return fmt.Errorf("answer that %s is pre-committed: %w", xid, ErrClosed)
+	}
+	b.out.ack(word{opReady, r}, xid)
+	return nil
+}
+
+// Claim implements gtx.PreCommitter. It waits for the record of a claim that is
+// accepted; Pending is no answer yet, and is not asked again here.
+func (b *Bus) Claim(ctx context.Context, xid gtx.XID, participants []gtx.ResourceID) (gtx.Status, error) {
+	a, err := b.call(ctx, &request{Op: opClaim, XID: xid, Resources: participants})
+	return a.Status, err
 }
 
 // Hello implements gtx.Greeter.

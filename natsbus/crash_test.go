@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(victimEnv); dir != "" {
 		victim(dir)
 	}
+	if dir := os.Getenv(preCommitVictimEnv); dir != "" {
+		preCommitVictim(dir)
+	}
 	goleak.VerifyTestMain(m)
 }
 

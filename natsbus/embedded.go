@@ -109,8 +109,8 @@ func embed(ctx context.Context, dir string, o *embeddedOptions) (_ *Bus, err err
 	}
 	core := &server.User{Username: "core", Password: crand.Text()}
 	app := &server.User{Username: "app", Password: savedPassword(dir), Permissions: &server.Permissions{
-		Publish:   &server.SubjectPermission{Allow: []string{svcPrefix + ">"}},
-		Subscribe: &server.SubjectPermission{Allow: []string{evtPrefix + ">", "_INBOX.>"}},
+		Publish:   &server.SubjectPermission{Allow: []string{svcPrefix + ">", canPrefix + ">"}},
+		Subscribe: &server.SubjectPermission{Allow: []string{evtPrefix + ">", canPrefix + ">", "_INBOX.>"}},
 	}}
 	if err := h.start(ctx, dir, o.listen, core, app); err != nil {
 		return nil, err

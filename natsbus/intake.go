@@ -132,7 +132,7 @@ func (in *intake) replyTo(a *ask) *outbox {
 func (in *intake) push(p coordinator.Push) {
 	o := in.pushes.all[p.Resource]
 	if o == nil {
-		subject, err := subjectOf(p.Resource)
+		subject, err := subjectOf(evtPrefix, p.Resource)
 		if err != nil {
 			return // the machine registers no such resource
 		}

@@ -393,7 +393,7 @@ func TestInboxPrefix(t *testing.T) {
 func idle() *batcher {
 	return &batcher{
 		complain: newComplaints(quiet), wake: make(chan struct{}, 1),
-		calls: map[uint64]*call{}, acks: map[gtx.ResourceID][]gtx.XID{},
+		calls: map[uint64]*call{}, acks: map[word][]gtx.XID{},
 	}
 }
 
@@ -469,7 +469,7 @@ func TestManyResourcesFitIntoBatches(t *testing.T) {
 	b := idle()
 	const resources = maxEntries + 1
 	for i := range resources {
-		b.ack(gtx.ResourceID(strconv.Itoa(i)), wireXID)
+		b.ack(word{opAck, gtx.ResourceID(strconv.Itoa(i))}, wireXID)
 	}
 	sum := 0
 	for n := uint64(1); sum < resources; n++ {
@@ -484,7 +484,7 @@ func TestManyResourcesFitIntoBatches(t *testing.T) {
 func TestAcknowledgementsShareAnEntry(t *testing.T) {
 	b := idle()
 	for i := range maxAcks + 10 {
-		b.ack("r", gtx.XID{Log: 1, Epoch: 1, Seq: uint64(i + 1)})
+		b.ack(word{opAck, "r"}, gtx.XID{Log: 1, Epoch: 1, Seq: uint64(i + 1)})
 	}
 	seen := map[gtx.XID]bool{}
 	for n := uint64(1); ; n++ {

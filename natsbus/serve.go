@@ -22,14 +22,26 @@ type subscription struct {
 	id  gtx.ResourceID
 	res gtx.Resolver
 	sub *nats.Subscription
-	wg  sync.WaitGroup // of workers
+	wg  sync.WaitGroup // of workers and votes
+
+	// Where res can vote, else nil.
+	can    *nats.Subscription
+	voting context.Context // of its votes, until leave: nobody waits for one then
+	leave  context.CancelFunc
 
 	// mu protects the following.
 	mu      sync.Mutex
 	ended   bool
 	workers int
+	votes   int
 	queue   []gtx.Resolution
-	flying  map[gtx.XID]struct{} // queued or being resolved
+	flying  map[gtx.XID]*flying // queued or being resolved
+}
+
+// flying is what is under way for one XID.
+type flying struct {
+	status gtx.Status
+	then   *gtx.Resolution // the decision, which came while PreCommitted was under way
 }
 
 // Serve implements gtx.Coordinator. Processes that serve the same resource
@@ -37,11 +49,11 @@ type subscription struct {
 // worker when stop is called are dropped and pushed again later. A Resolver may
 // not call its own stop, which waits for it.
 func (b *Bus) Serve(r gtx.ResourceID, res gtx.Resolver) (stop func(), err error) {
-	subject, err := subjectOf(r)
+	subject, err := subjectOf(evtPrefix, r)
 	if err != nil {
 		return nil, fmt.Errorf("serve resource: %w", err)
 	}
-	s := &subscription{bus: b, id: r, res: res, flying: map[gtx.XID]struct{}{}}
+	s := &subscription{bus: b, id: r, res: res, flying: map[gtx.XID]*flying{}}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ended {
@@ -53,6 +65,10 @@ func (b *Bus) Serve(r gtx.ResourceID, res gtx.Resolver) (stop func(), err error)
 	// take never blocks; the bound that counts is backlog.
 	if err := s.sub.SetPendingLimits(-1, droppedBytes); err != nil {
 		return nil, fmt.Errorf("serve resource %s: %w: %w", r, gtx.ErrUnavailable, err)
+	}
+	if err := s.serveVotes(); err != nil {
+		_ = s.sub.Unsubscribe()
+		return nil, err
 	}
 	b.served[s] = struct{}{}
 	// The subscription reaches the server before this request on the same
@@ -72,7 +88,7 @@ func (s *subscription) take(m *nats.Msg) {
 	full := 0
 	for err == nil && len(r.b) > 0 {
 		p := r.push()
-		if r.bad || p.XID.IsZero() || p.Status != gtx.Committed && p.Status != gtx.Aborted {
+		if r.bad || p.XID.IsZero() || !pushable(&p) {
 			err = errWire
 			break
 		}
@@ -90,16 +106,30 @@ func (s *subscription) take(m *nats.Msg) {
 	}
 }
 
+// pushable tells whether a coordinator says that.
+func pushable(p *gtx.Resolution) bool {
+	switch p.Status {
+	case gtx.Committed, gtx.Aborted:
+		return true
+	case gtx.PreCommitted:
+		return p.XID.ThreePhase() && len(p.Participants) > 0
+	}
+	return false
+}
+
 // add queues p and sees to a worker for it; false when the queue is full.
 // Callers hold s.mu.
 func (s *subscription) add(p gtx.Resolution) bool {
-	if _, ok := s.flying[p.XID]; ok || s.ended {
+	if f := s.flying[p.XID]; f != nil || s.ended {
+		if f != nil && f.status == gtx.PreCommitted && p.Status != gtx.PreCommitted {
+			f.then = &p // in this order: the Resolver must not hear the older news last
+		}
 		return true
 	}
 	if len(s.queue) >= backlog {
 		return false
 	}
-	s.flying[p.XID] = struct{}{}
+	s.flying[p.XID] = &flying{status: p.Status}
 	s.queue = append(s.queue, p)
 	if s.workers < s.bus.cfg.Workers {
 		s.workers++
@@ -118,7 +148,11 @@ func (s *subscription) work() {
 		s.mu.Unlock()
 		s.deliver(p)
 		s.mu.Lock()
+		f := s.flying[p.XID]
 		delete(s.flying, p.XID)
+		if f.then != nil {
+			s.add(*f.then) // dropped if there is no room, as any other
+		}
 	}
 	s.workers--
 }
@@ -148,6 +182,10 @@ func (s *subscription) end() {
 	s.mu.Unlock()
 	if first {
 		_ = s.sub.Unsubscribe()
+		if s.can != nil {
+			_ = s.can.Unsubscribe()
+			s.leave()
+		}
 		s.bus.mu.Lock()
 		delete(s.bus.served, s)
 		s.bus.mu.Unlock()

@@ -15,11 +15,12 @@ import (
 )
 
 // Subjects. Requests go to svcPrefix plus the number of a partition, decisions
-// come on evtPrefix plus the token of a resource, the log is the subject of the
-// stream.
+// come on evtPrefix plus the token of a resource, and whoever serves it is asked on
+// canPrefix plus that for its vote (votePrefix is for the answers). The log is the subject of the stream.
 const (
 	svcPrefix  = "gtx.svc."
 	evtPrefix  = "gtx.evt."
+	canPrefix  = "gtx.can."
 	rmQueue    = "rm"
 	streamName = "GTX_LOG"
 	logSubject = "gtx.log"
@@ -37,14 +38,17 @@ const (
 //	kind         entry
 //	1 requests   id, op (1 byte), length, body
 //	2 replies    id, code (1 byte), length, body
-//	3 pushes     status (1 byte), xid, n, n branches
+//	3 pushes     status (1 byte), xid, n, n branches; of pre-committed n, n resources
 //	4 refusal    code (1 byte), text: none of the batch was read; not an entry
+//	5 question   nothing: could the resource of the subject prepare?
+//	6 vote       code (1 byte), text: yes, or why not; not an entry
 //
 // An id is the caller's; who sends 0 wants no reply. An entry that cannot be
 // read is refused alone. Bodies:
 //
 //	op           body
-//	1 begin      timeout in ms, xid of the first try, key (8)
+//	1 begin      timeout in ms, xid of the first try, key (8), mode (1 byte),
+//	             n, n resources that are named
 //	2 register   xid, ref
 //	3 commit     xid, key (8), n, n confirmed refs, n, n dead refs
 //	4 rollback   xid, key (8)
@@ -54,6 +58,8 @@ const (
 //	8 hello      resource
 //	9 scan       resource, worker (8), time in ms
 //	10 stats     nothing
+//	11 ready     resource, n, n xids
+//	12 claim     xid, n, n resources
 //
 //	code         body
 //	0 ok         status (1 byte), then nothing, an xid (of begin), or JSON (of stats)
@@ -73,6 +79,8 @@ const (
 	kindReplies  byte = 2
 	kindPushes   byte = 3
 	kindRefusal  byte = 4
+	kindQuestion byte = 5
+	kindVote     byte = 6
 
 	// maxMessage bounds a message, in bytes; 4096 branches fit. It stays below the
 	// default max_payload of a NATS server.
@@ -97,10 +105,14 @@ const (
 	opHello    op = 8
 	opScan     op = 9
 	opStats    op = 10
+	opReady    op = 11
+	opClaim    op = 12
+
+	lastOp = opClaim
 )
 
 func (o op) String() string {
-	names := [...]string{"", "begin", "register", "commit", "rollback", "outcome", "await", "acknowledge", "hello", "scan", "stats"}
+	names := [...]string{"", "begin", "register", "commit", "rollback", "outcome", "await", "acknowledge", "hello", "scan", "stats", "ready", "claim"}
 	if int(o) < len(names) && o > 0 {
 		return names[o]
 	}
@@ -114,13 +126,15 @@ type request struct {
 	Timeout   time.Duration // of Begin and Scan, in whole milliseconds
 	First     gtx.XID       // of Begin
 	Key       uint64        // of Begin, Commit, Rollback
+	Mode      gtx.Mode      // of Begin
 	Ref       gtx.BranchRef
 	Confirmed []gtx.BranchRef
 	Dead      []gtx.BranchRef
 	Waiter    gtx.XID // of Await, XID is the holder
 	Nonce     uint64  // of Await; the worker of Scan
 	Resource  gtx.ResourceID
-	XIDs      []gtx.XID // of Ack
+	XIDs      []gtx.XID        // of Ack and Ready
+	Resources []gtx.ResourceID // of Begin and Claim
 }
 
 // errWire is returned for bytes that are not of this format.
@@ -132,7 +146,8 @@ func (r *request) append(b []byte) []byte {
 	case opBegin:
 		b = binary.AppendUvarint(b, uint64(r.Timeout/time.Millisecond))
 		b = appendXID(b, r.First)
-		b = binary.BigEndian.AppendUint64(b, r.Key)
+		b = append(binary.BigEndian.AppendUint64(b, r.Key), byte(r.Mode))
+		b = appendResources(b, r.Resources)
 	case opRegister:
 		b = appendRef(appendXID(b, r.XID), r.Ref)
 	case opCommit:
@@ -145,7 +160,7 @@ func (r *request) append(b []byte) []byte {
 	case opAwait:
 		b = appendXID(appendXID(b, r.XID), r.Waiter)
 		b = binary.BigEndian.AppendUint64(b, r.Nonce)
-	case opAck:
+	case opAck, opReady:
 		b = appendResource(b, r.Resource)
 		b = binary.AppendUvarint(b, uint64(len(r.XIDs)))
 		for _, x := range r.XIDs {
@@ -157,6 +172,8 @@ func (r *request) append(b []byte) []byte {
 		b = appendResource(b, r.Resource)
 		b = binary.BigEndian.AppendUint64(b, r.Nonce)
 		b = binary.AppendUvarint(b, uint64(r.Timeout/time.Millisecond))
+	case opClaim:
+		b = appendResources(appendXID(b, r.XID), r.Resources)
 	case opStats:
 	}
 	return b
@@ -171,6 +188,8 @@ func decodeRequest(o op, body []byte, names *names) (request, error) {
 		q.Timeout = r.millis()
 		q.First = r.xid()
 		q.Key = r.uint64()
+		q.Mode = gtx.Mode(r.byte())
+		q.Resources = r.resources()
 	case opRegister:
 		q.XID = r.xid()
 		q.Ref = r.ref()
@@ -188,7 +207,7 @@ func decodeRequest(o op, body []byte, names *names) (request, error) {
 		q.XID = r.xid()
 		q.Waiter = r.xid()
 		q.Nonce = r.uint64()
-	case opAck:
+	case opAck, opReady:
 		q.Resource = r.resource()
 		if n := r.count(minXID); n > 0 {
 			q.XIDs = make([]gtx.XID, n)
@@ -202,6 +221,9 @@ func decodeRequest(o op, body []byte, names *names) (request, error) {
 		q.Resource = r.resource()
 		q.Nonce = r.uint64()
 		q.Timeout = r.millis()
+	case opClaim:
+		q.XID = r.xid()
+		q.Resources = r.resources()
 	case opStats:
 	default:
 		return request{}, fmt.Errorf("%w: unknown %s", errWire, o)
@@ -216,7 +238,7 @@ func decodeRequest(o op, body []byte, names *names) (request, error) {
 func (q *request) event(call any) coordinator.Event {
 	switch q.Op {
 	case opBegin:
-		return coordinator.Begin{Call: call, Timeout: q.Timeout, First: q.First, Key: q.Key}
+		return coordinator.Begin{Call: call, Timeout: q.Timeout, First: q.First, Key: q.Key, Mode: q.Mode, Resources: q.Resources}
 	case opRegister:
 		return coordinator.Register{Call: call, XID: q.XID, Ref: q.Ref}
 	case opCommit:
@@ -229,6 +251,10 @@ func (q *request) event(call any) coordinator.Event {
 		return coordinator.Await{Call: call, Waiter: q.Waiter, Holder: q.XID, Nonce: q.Nonce}
 	case opAck:
 		return coordinator.Ack{Call: call, Resource: q.Resource, XIDs: q.XIDs}
+	case opReady:
+		return coordinator.Ready{Call: call, Resource: q.Resource, XIDs: q.XIDs}
+	case opClaim:
+		return coordinator.Claim{Call: call, XID: q.XID, Participants: q.Resources}
 	case opHello:
 		return coordinator.Hello{Call: call, Resource: q.Resource}
 	case opScan:
@@ -246,6 +272,9 @@ func appendPush(b []byte, p *gtx.Resolution) []byte {
 	for _, id := range p.Branches {
 		b = binary.AppendUvarint(b, uint64(id))
 	}
+	if p.Status == gtx.PreCommitted {
+		b = appendResources(b, p.Participants)
+	}
 	return b
 }
 
@@ -257,6 +286,9 @@ func (r *reader) push() gtx.Resolution {
 		for i := range p.Branches {
 			p.Branches[i] = gtx.BranchID(r.uvarint())
 		}
+	}
+	if p.Status == gtx.PreCommitted {
+		p.Participants = r.resources()
 	}
 	return p
 }
@@ -285,6 +317,14 @@ func appendResource(b []byte, id gtx.ResourceID) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(id))), id...)
 }
 
+func appendResources(b []byte, ids []gtx.ResourceID) []byte {
+	b = binary.AppendUvarint(b, uint64(len(ids)))
+	for _, id := range ids {
+		b = appendResource(b, id)
+	}
+	return b
+}
+
 func appendRef(b []byte, ref gtx.BranchRef) []byte {
 	return binary.AppendUvarint(appendResource(b, ref.Resource), uint64(ref.Branch))
 }
@@ -297,136 +337,14 @@ func appendRefs(b []byte, refs []gtx.BranchRef) []byte {
 	return b
 }
 
-// reader consumes b; bad is set by the first thing that does not fit.
-type reader struct {
-	b     []byte
-	bad   bool
-	names *names
-}
-
-func (r *reader) fail() { r.bad, r.b = true, nil }
-
-func (r *reader) byte() byte {
-	if len(r.b) == 0 {
-		r.fail()
-		return 0
-	}
-	v := r.b[0]
-	r.b = r.b[1:]
-	return v
-}
-
-func (r *reader) uint64() uint64 {
-	if len(r.b) < 8 {
-		r.fail()
-		return 0
-	}
-	v := binary.BigEndian.Uint64(r.b)
-	r.b = r.b[8:]
-	return v
-}
-
-// uvarint reads a number in its shortest form.
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 || n > 1 && r.b[n-1] == 0 {
-		r.fail()
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-// count reads the number of things that follow, each of at least size bytes: a
-// message cannot make its reader allocate more than a small multiple of itself.
-func (r *reader) count(size int) int {
-	n := r.uvarint()
-	if n > uint64(len(r.b)/size) {
-		r.fail()
-		return 0
-	}
-	return int(n)
-}
-
-// bytes reads a length and as many bytes, which stay part of the message.
-func (r *reader) bytes(limit int) []byte {
-	n := r.uvarint()
-	if n > uint64(min(limit, len(r.b))) {
-		r.fail()
-		return nil
-	}
-	v := r.b[:n]
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) millis() time.Duration {
-	ms := r.uvarint()
-	if ms > uint64(365*24*time.Hour/time.Millisecond) {
-		r.fail()
-		return 0
-	}
-	return time.Duration(ms) * time.Millisecond
-}
-
-func (r *reader) xid() gtx.XID {
-	x := gtx.XID{Log: r.uint64()}
-	part := r.uvarint()
-	if part > 1<<16-1 {
-		r.fail()
-	}
-	x.Partition, x.Epoch, x.Seq = uint16(part), r.uvarint(), r.uvarint()
-	return x
-}
-
-func (r *reader) resource() gtx.ResourceID {
-	return r.names.of(r.bytes(coordinator.MaxResourceLen))
-}
-
-func (r *reader) ref() gtx.BranchRef {
-	return gtx.BranchRef{Resource: r.resource(), Branch: gtx.BranchID(r.uvarint())}
-}
-
-func (r *reader) refs() []gtx.BranchRef {
-	n := r.count(2)
-	if n == 0 {
-		return nil
-	}
-	refs := make([]gtx.BranchRef, n)
-	for i := range refs {
-		refs[i] = r.ref()
-	}
-	return refs
-}
-
-// names gives equal resources one string: there are few of them, and every
-// branch that a coordinator holds names one. It forgets all when too many came.
-// The zero value and nil are ready; not safe for concurrent use.
-type names struct{ known map[string]gtx.ResourceID }
-
-func (n *names) of(b []byte) gtx.ResourceID {
-	if n == nil || len(b) == 0 {
-		return gtx.ResourceID(b)
-	}
-	if id, ok := n.known[string(b)]; ok {
-		return id
-	}
-	if n.known == nil || len(n.known) >= 4096 {
-		n.known = map[string]gtx.ResourceID{}
-	}
-	id := gtx.ResourceID(b)
-	n.known[string(id)] = id
-	return id
-}
-
 // requestSubject is where the leader of a partition hears requests.
 func requestSubject(partition uint16) string {
 	return svcPrefix + strconv.Itoa(int(partition))
 }
 
-// subjectOf gives the event subject of r. An ID that is a subject token already
+// subjectOf gives the subject of r below prefix. An ID that is a subject token already
 // stays readable; "=" marks an encoded one, so no two IDs share a subject.
-func subjectOf(r gtx.ResourceID) (string, error) {
+func subjectOf(prefix string, r gtx.ResourceID) (string, error) {
 	if len(r) == 0 || len(r) > coordinator.MaxResourceLen {
 		return "", fmt.Errorf("%w: resource id of %d bytes", ErrRefused, len(r))
 	}
@@ -434,9 +352,9 @@ func subjectOf(r gtx.ResourceID) (string, error) {
 		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_'
 	}) < 0
 	if plain {
-		return evtPrefix + string(r), nil
+		return prefix + string(r), nil
 	}
-	return evtPrefix + "=" + base64.RawURLEncoding.EncodeToString([]byte(r)), nil
+	return prefix + "=" + base64.RawURLEncoding.EncodeToString([]byte(r)), nil
 }
 
 // mustJSON encodes what is not worth a format of its own; it cannot fail.

@@ -28,8 +28,12 @@ var wireRequests = []struct {
 	request
 	hex string
 }{
-	{request{Op: opBegin, Timeout: 1500 * time.Millisecond, First: wireXID, Key: 5}, "dc0b" + "0102030405060708ac02078001" + "0000000000000005"},
-	{request{Op: opBegin}, "00" + "0000000000000000000000" + "0000000000000000"},
+	{request{Op: opBegin, Timeout: 1500 * time.Millisecond, First: wireXID, Key: 5}, "dc0b" + "0102030405060708ac02078001" + "0000000000000005" + "00" + "00"},
+	{request{Op: opBegin}, "00" + "0000000000000000000000" + "0000000000000000" + "00" + "00"},
+	{
+		request{Op: opBegin, Mode: gtx.ThreePhase, Resources: []gtx.ResourceID{"a", "b"}},
+		"00" + "0000000000000000000000" + "0000000000000000" + "02" + "02" + "0161" + "0162",
+	},
 	{request{Op: opRegister, XID: wireXID, Ref: wireRefs[0]}, "0102030405060708ac02078001" + "016101"},
 	{
 		request{Op: opCommit, XID: wireXID, Key: math.MaxUint64, Confirmed: wireRefs[:1], Dead: wireRefs[1:]},
@@ -45,6 +49,8 @@ var wireRequests = []struct {
 	{request{Op: opHello, Resource: "r"}, "0172"},
 	{request{Op: opScan, Resource: "r", Nonce: 3, Timeout: time.Second}, "0172" + "0000000000000003" + "e807"},
 	{request{Op: opStats}, ""},
+	{request{Op: opReady, Resource: "r", XIDs: []gtx.XID{wireXID}}, "0172" + "01" + "0102030405060708ac02078001"},
+	{request{Op: opClaim, XID: wireXID, Resources: []gtx.ResourceID{"r"}}, "0102030405060708ac02078001" + "01" + "0172"},
 }
 
 func TestRequestBytes(t *testing.T) {
@@ -78,7 +84,7 @@ func TestMalformedRequests(t *testing.T) {
 		body string
 	}{
 		"operation 0":                  {0, ""},
-		"unknown operation":            {opStats + 1, ""},
+		"unknown operation":            {lastOp + 1, ""},
 		"partition beyond 16 bit":      {opOutcome, strings.Repeat("\x01", 8) + "\x80\x80\x04\x01\x01"},
 		"number in a longer form":      {opOutcome, strings.Repeat("\x01", 8) + "\x80\x00\x01\x01"},
 		"number beyond 64 bit":         {opOutcome, strings.Repeat("\x01", 8) + "\x00\x01" + strings.Repeat("\xff", 9) + "\x02"},
@@ -87,6 +93,8 @@ func TestMalformedRequests(t *testing.T) {
 		"more branches than bytes":     {opCommit, xid + strings.Repeat("\x01", 8) + "\xff\xff\xff\xff\x0f"},
 		"more xids than bytes":         {opAck, "\x01r" + "\x02" + xid},
 		"resource longer than message": {opHello, "\x05r"},
+		"more names than bytes":        {opClaim, xid + "\x02\x00"},
+		"no mode":                      {opBegin, "\x00" + xid + strings.Repeat("\x01", 8)},
 	} {
 		if got, err := decodeRequest(tt.op, []byte(tt.body), nil); !errors.Is(err, errWire) {
 			t.Errorf("%s: %+v, %v", what, got, err)
@@ -169,6 +177,44 @@ func TestPushBytes(t *testing.T) {
 	}
 }
 
+func TestPreCommitBytes(t *testing.T) {
+	want := gtx.Resolution{XID: wireXID, Status: gtx.PreCommitted, Participants: []gtx.ResourceID{"a", "b"}}
+	b := appendPush(nil, &want)
+	if got := hex.EncodeToString(b); got != "04"+"0102030405060708ac02078001"+"00"+"02"+"0161"+"0162" {
+		t.Errorf("bytes %s", got)
+	}
+	r := reader{b: b}
+	if got := r.push(); r.bad || len(r.b) != 0 || !cmp.Equal(got, want) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestVoteBytes(t *testing.T) {
+	for _, tt := range []struct {
+		in          error
+		hex         string
+		unavailable bool
+	}{
+		{nil, "010600", false},
+		{errors.New("no"), "010607" + "6e6f", false},
+		{fmt.Errorf("x: %w", gtx.ErrUnavailable), "01060b" + hex.EncodeToString([]byte("x: "+gtx.ErrUnavailable.Error())), true},
+	} {
+		b := appendVote(tt.in)
+		if got := hex.EncodeToString(b); got != tt.hex {
+			t.Errorf("%v: bytes %s", tt.in, got)
+		}
+		got := readVote(b)
+		if (got == nil) != (tt.in == nil) || got != nil && got.Error() != tt.in.Error() || errors.Is(got, gtx.ErrUnavailable) != tt.unavailable {
+			t.Errorf("%v became %v", tt.in, got)
+		}
+	}
+	for _, bad := range [][]byte{nil, {1}, {1, kindVote}, {1, kindVote, 0, 0}, {2, kindVote, 0}, {1, kindReplies, 0}, {0, 1, 1}} {
+		if err := readVote(bad); !errors.Is(err, errWire) {
+			t.Errorf("%x: %v", bad, err)
+		}
+	}
+}
+
 func TestInboxOf(t *testing.T) {
 	for reply, want := range map[string]string{
 		"": "", "_INBOX.a.1": "_INBOX.a.r", "_INBOX.orders.a.17": "_INBOX.orders.a.r", "_INBOX.x": "_INBOX.r", "_R_.a.b": "_R_.a.b",
@@ -187,7 +233,7 @@ func TestInboxOf(t *testing.T) {
 func TestSubjectsDiffer(t *testing.T) {
 	seen := map[string]gtx.ResourceID{}
 	for _, r := range []gtx.ResourceID{"a", "A", "=YQ", "YQ", "a.b", "a b", "*", ">", "é", "\x00"} {
-		s, err := subjectOf(r)
+		s, err := subjectOf(evtPrefix, r)
 		if err != nil || strings.ContainsAny(s[len(evtPrefix):], ".*> \x00") {
 			t.Errorf("%q: %q, %v", r, s, err)
 		}
@@ -240,6 +286,8 @@ func FuzzBatch(f *testing.F) {
 	f.Add(batch)
 	f.Add(appendReply([]byte{wireVersion, kindReplies, 1}, &coordinator.Reply{Status: gtx.Committed}))
 	f.Add(appendPush([]byte{wireVersion, kindPushes}, &gtx.Resolution{XID: wireXID, Status: gtx.Aborted, Branches: []gtx.BranchID{1}}))
+	f.Add(appendPush([]byte{wireVersion, kindPushes}, &gtx.Resolution{XID: wireXID, Status: gtx.PreCommitted, Participants: []gtx.ResourceID{"a"}}))
+	f.Add(appendVote(errors.New("no")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		kind, body, err := header(data)
 		if err != nil {
@@ -264,7 +312,7 @@ func FuzzBatch(f *testing.F) {
 			for len(r.b) > 0 {
 				r.uvarint()
 				c, body := code(r.byte()), r.bytes(maxMessage)
-				for o := opBegin; o <= opStats; o++ {
+				for o := opBegin; o <= lastOp; o++ {
 					a, err := decodeAnswer(o, c, body)
 					if err == nil && (a.Err == nil) != (c == codeOK) {
 						t.Errorf("code %d gave %v", c, a.Err)
@@ -279,6 +327,10 @@ func FuzzBatch(f *testing.F) {
 			}
 			if !r.bad && !bytes.Equal(again, body) {
 				t.Errorf("read %x, wrote %x", body, again)
+			}
+		case kindVote:
+			if err := readVote(data); err == nil && len(body) != 1 {
+				t.Errorf("a yes of %d bytes", len(body))
 			}
 		}
 	})

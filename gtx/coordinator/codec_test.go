@@ -21,6 +21,7 @@ func sample() *message {
 			{kind: kindDone, epoch: 1, seq: 7},
 			{kind: kindKeep, epoch: 1, seq: 9, participants: []gtx.ResourceID{"b"}},
 			{kind: kindTrim, trim: &trim{upTo: 2, hash: Hash{7}, horizon: key{1, 4}}},
+			{kind: kindClose, epoch: 2},
 		},
 	}
 }
@@ -33,6 +34,8 @@ func sampleTable() *message {
 			active: []handed{
 				{key: key{2, 5}, age: key{1, 9}, secret: 1 << 63, left: 300, branches: []handedBranch{{1, 7}, {0, 1 << 62}}},
 				{key: key{2, 6}, age: key{2, 6}},
+				{key: key{2, 32}, age: key{2, 32}, named: []uint64{1, 0}, branches: []handedBranch{{0, 3}}},
+				{key: key{2, 48}, age: key{2, 48}},
 			},
 		}}},
 	}

@@ -52,6 +52,15 @@ type Config struct {
 	// TrimBytes is how much is appended to the log before its beginning is
 	// trimmed again (rule G3), in bytes, default 64 MiB, at least 512.
 	TrimBytes int
+	// PreCommitWait is how long a three-phase transaction waits for its participants to
+	// know that all have prepared, before it is decided without them, default 1 s
+	// (rule H2). Keep it well below the 10 s that a caller waits for its commit.
+	PreCommitWait time.Duration
+	// ClaimWindow is for how long a leader, since it began to lead, does not take an
+	// unknown three-phase transaction of an earlier epoch for aborted, default 5 s: its
+	// participants may claim it meanwhile (rules H3, H4), which they do about 2.5 s after
+	// they were told. It is about what is saved, not about safety.
+	ClaimWindow time.Duration
 	// StallAfter is the age of the outstanding append at which Begin is refused:
 	// the log takes no writes now, so what begins would not commit. Default 2 s.
 	StallAfter time.Duration
@@ -88,6 +97,8 @@ func (c Config) withDefaults() (Config, error) {
 		{&c.DoneDelay, 200 * time.Millisecond},
 		{&c.Tombstone, time.Hour},
 		{&c.StallAfter, 2 * time.Second},
+		{&c.PreCommitWait, time.Second},
+		{&c.ClaimWindow, 5 * time.Second},
 	} {
 		if *f.v == 0 {
 			*f.v = f.def

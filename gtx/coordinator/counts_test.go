@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,13 +23,20 @@ type world struct {
 	xids    []gtx.XID
 	purged  uint64
 	purges  int
-	handed  int // hand-overs that were begun
-	adopted int // transactions
+	handed  int                          // hand-overs that were begun
+	adopted int                          // transactions
+	claims  int                          // that were answered with committed
+	closes  int                          // questions that were answered with aborted behind a Close
+	told    map[gtx.XID][]gtx.ResourceID // what participants know: pre-committed, with whom
+	fates   map[gtx.XID]gtx.Status
 	latest  time.Time
 }
 
 // simulated trims soon.
-var simulated = Config{TrimBytes: 600, Tombstone: 5 * time.Second, DoneDelay: time.Second, PushMin: time.Second, PushMax: 4 * time.Second}
+var simulated = Config{
+	TrimBytes: 600, Tombstone: 5 * time.Second, DoneDelay: time.Second, PushMin: time.Second, PushMax: 4 * time.Second,
+	PreCommitWait: 2 * time.Second, ClaimWindow: 2 * time.Second,
+}
 
 // now is the latest time that any machine has seen.
 func (w *world) now() time.Time {
@@ -41,8 +49,18 @@ func (w *world) now() time.Time {
 }
 
 func (w *world) collect(r *rig) {
+	for call, a := range r.replies {
+		w.heard(r, call, a)
+	}
 	clear(r.replies)
 	for _, p := range r.pushes {
+		if p.Status == gtx.PreCommitted {
+			w.told[p.XID] = p.Participants
+			if w.rnd.IntN(3) > 0 {
+				r.step(Ready{Call: "register", Resource: p.Resource, XIDs: []gtx.XID{p.XID}})
+				clear(r.replies)
+			}
+		}
 		if p.Status == gtx.Committed && w.rnd.IntN(2) == 0 {
 			r.step(Ack{Call: "register", Resource: p.Resource, XIDs: []gtx.XID{p.XID}})
 			clear(r.replies)
@@ -57,6 +75,23 @@ func (w *world) collect(r *rig) {
 		}
 	}
 	r.purges = nil
+}
+
+// heard compares what a machine says with what was said before, by any of them.
+func (w *world) heard(r *rig, call any, a Reply) {
+	if a.Err != nil || a.Status != gtx.Committed && a.Status != gtx.Aborted {
+		return
+	}
+	if was, ok := w.fates[a.XID]; ok && was != a.Status {
+		w.t.Errorf("%s is %s and was %s", a.XID, a.Status, was)
+	}
+	w.fates[a.XID] = a.Status
+	switch {
+	case a.Status == gtx.Committed && strings.HasPrefix(fmt.Sprint(call), "claim"):
+		w.claims++
+	case a.Status == gtx.Aborted && a.XID.ThreePhase() && a.XID.Epoch < r.m.closed:
+		w.closes++
+	}
 }
 
 // deliver moves the outstanding append of r one step, in one of the ways that a
@@ -90,7 +125,11 @@ func (w *world) deliver(r *rig) {
 
 func (w *world) request(r *rig) {
 	if len(w.xids) == 0 || w.rnd.IntN(4) == 0 {
-		r.step(Begin{Call: "begin", Timeout: time.Duration(1+w.rnd.IntN(50)) * time.Second})
+		b := Begin{Call: "begin", Timeout: time.Duration(1+w.rnd.IntN(50)) * time.Second}
+		if w.rnd.IntN(2) == 0 {
+			b.Mode, b.Resources = gtx.ThreePhase, ab
+		}
+		r.step(b)
 		a := r.replies["begin"]
 		delete(r.replies, "begin")
 		if a.Err == nil {
@@ -104,7 +143,11 @@ func (w *world) request(r *rig) {
 	x := w.xids[max(0, len(w.xids)-1-w.rnd.IntN(20))]
 	both := []gtx.BranchRef{ref("a", 1), ref("b", 1)}
 	call := fmt.Sprint("commit", r.call())
-	switch w.rnd.IntN(12) {
+	switch w.rnd.IntN(14) {
+	case 12, 13:
+		if rs := w.told[x]; rs != nil {
+			r.step(Claim{Call: fmt.Sprint("claim", r.call()), XID: x, Participants: rs})
+		}
 	case 10, 11: // answered now or at the end of x, by whoever leads then
 		r.step(Await{Call: fmt.Sprint("await", r.call()), Waiter: w.xids[w.rnd.IntN(len(w.xids))], Holder: x, Nonce: w.rnd.Uint64()})
 	case 0:
@@ -121,12 +164,13 @@ func (w *world) request(r *rig) {
 }
 
 // TestEverythingIsCounted: after whatever is lost, delayed or repeated, every
-// count, list and heap of a machine fits to what it holds. What the machines say
-// is checked by internal/sim, which cannot look inside.
+// count, list and heap of a machine fits to what it holds, and no two of them tell
+// different fates. What the databases make of it is checked by internal/sim, which
+// cannot look inside.
 func TestEverythingIsCounted(t *testing.T) {
-	var purges, handed, adopted int
+	var purges, handed, adopted, claims, closes int
 	for seed := range uint64(100) {
-		w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), latest: start}
+		w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), latest: start, told: map[gtx.XID][]gtx.ResourceID{}, fates: map[gtx.XID]gtx.Status{}}
 		for step := range 600 {
 			if len(w.leaders) == 0 || w.rnd.IntN(60) == 0 {
 				w.writer++
@@ -160,6 +204,9 @@ func TestEverythingIsCounted(t *testing.T) {
 			if err := r.m.check(); err != nil && r.down == nil {
 				t.Fatalf("seed %d step %d: %v", seed, step, err)
 			}
+			if t.Failed() {
+				t.Fatalf("seed %d step %d", seed, step)
+			}
 			if last, _ := r.m.Position(); r.yielded && last >= w.purged {
 				r.campaign()
 			} else if r.yielded {
@@ -173,9 +220,10 @@ func TestEverythingIsCounted(t *testing.T) {
 			}
 		}
 		purges, handed, adopted = purges+w.purges, handed+w.handed, adopted+w.adopted
+		claims, closes = claims+w.claims, closes+w.closes
 	}
-	t.Logf("%d purges, %d hand-overs, %d transactions adopted", purges, handed, adopted)
-	if purges == 0 || handed == 0 || adopted == 0 {
+	t.Logf("%d purges, %d hand-overs, %d transactions adopted, %d claims, %d closed", purges, handed, adopted, claims, closes)
+	if purges == 0 || handed == 0 || adopted == 0 || claims == 0 || closes == 0 {
 		t.Error("something never happened")
 	}
 }

@@ -21,7 +21,7 @@
 //
 // A [Reply] with Committed or Aborted is final. Committed is told only when the
 // record is in the log (rule C2), Aborted only for what can never get a record
-// (rules B3, L4, L7). Everything else is an error or Pending. One append is
+// (rules B3, L4, L7, and H5 for what is three-phase). Everything else is an error or Pending. One append is
 // outstanding at a time and carries every decision that arrived during the one
 // before (rule L5).
 //

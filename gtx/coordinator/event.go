@@ -15,12 +15,15 @@ type (
 	// Begin mints an XID (rule B1). A Timeout of zero or less is the default.
 	// First is the first try of the same work, which gives it its age (rule W5).
 	// Key is a random secret of the beginner: only who names it may end the
-	// transaction. Zero, and everybody may.
+	// transaction. Zero, and everybody may. Resources are all that may register
+	// branches, for gtx.ThreePhase, and none for another Mode; the slice is not kept.
 	Begin struct {
-		Call    any
-		Timeout time.Duration
-		First   gtx.XID
-		Key     uint64
+		Call      any
+		Timeout   time.Duration
+		First     gtx.XID
+		Key       uint64
+		Mode      gtx.Mode
+		Resources []gtx.ResourceID
 	}
 	// Register adds a branch (rule B2). Reply.Err nil is the ok.
 	Register struct {
@@ -66,6 +69,22 @@ type (
 		Resource gtx.ResourceID
 		XIDs     []gtx.XID
 	}
+	// Ready says that Resource knows that XIDs are pre-committed (rule H2). It never
+	// counts as an Ack, nor an Ack as a Ready. Reply.Err is that of Ack. The slice is
+	// not kept.
+	Ready struct {
+		Call     any
+		Resource gtx.ResourceID
+		XIDs     []gtx.XID
+	}
+	// Claim says that a former leader has told a participant that XID is pre-committed,
+	// and with whom (rule H4). It is answered as Commit is; Pending says to ask again.
+	// The slice is not kept.
+	Claim struct {
+		Call         any
+		XID          gtx.XID
+		Participants []gtx.ResourceID
+	}
 	// Hello says that a worker of Resource has come, or that its database is
 	// back: unfinished commits are pushed to it now, not when their pause ends.
 	Hello struct {
@@ -100,7 +119,7 @@ type (
 		Body []byte
 		At   time.Time
 	}
-	// Flush appends the waiting Done records now.
+	// Flush appends the waiting Done records now, and decides what is pre-committed.
 	Flush struct{}
 	// Barrier appends an empty message: it finds out whether the machine still
 	// leads.
@@ -118,6 +137,8 @@ func (Rollback) event() {}
 func (Outcome) event()  {}
 func (Await) event()    {}
 func (Ack) event()      {}
+func (Ready) event()    {}
+func (Claim) event()    {}
 func (Hello) event()    {}
 func (Tick) event()     {}
 func (Landed) event()   {}
@@ -146,7 +167,8 @@ type (
 		Status gtx.Status
 		Err    error
 	}
-	// Push tells the workers of Resource a decision. It may get lost.
+	// Push tells the workers of Resource a decision, or that there will be one:
+	// gtx.PreCommitted, to be answered with Ready. It may get lost.
 	Push struct {
 		Resource gtx.ResourceID
 		gtx.Resolution

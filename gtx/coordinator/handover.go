@@ -36,6 +36,7 @@ func (m *Machine) Offered() bool { return m.offer != nil && m.offer.next == m.of
 func (m *Machine) freeze() {
 	switch m.role {
 	case leader:
+		m.hasten() // all have voted yes, and the next leader would not know
 		m.role, m.barrier, m.trim = handing, false, nil
 		m.turnAway(false)
 	case loading, candidate:
@@ -63,30 +64,38 @@ func (m *Machine) tables(now instant) []*table {
 		chunks []*table
 		c      *table
 		size   int
-		at     map[*resource]uint64 // in c.resources
+		at     map[gtx.ResourceID]uint64 // in c.resources
 	)
+	index := func(r gtx.ResourceID) uint64 {
+		i, ok := at[r]
+		if !ok {
+			i = uint64(len(c.resources))
+			at[r] = i
+			c.resources = append(c.resources, r)
+			size += len(r)
+		}
+		return i
+	}
 	for _, t := range m.everyActive() {
 		n := 64
 		for _, b := range t.branches {
 			n += 16 + len(b.res.id)
 		}
+		for _, r := range t.named() {
+			n += 8 + len(r)
+		}
 		if c == nil || size+n > m.cfg.MaxBatch {
-			c, size, at = &table{chunk: uint64(len(chunks))}, 0, map[*resource]uint64{}
+			c, size, at = &table{chunk: uint64(len(chunks))}, 0, map[gtx.ResourceID]uint64{}
 			chunks = append(chunks, c)
 		}
 		h := handed{key: t.key, age: t.age(), secret: t.secret, left: uint64(max(t.deadline.at-now, 0))} //nolint:gosec // not negative
 		for _, b := range t.branches {
-			i, ok := at[b.res]
-			if !ok {
-				i = uint64(len(c.resources))
-				at[b.res] = i
-				c.resources = append(c.resources, b.res.id)
-				size += len(b.res.id)
-			}
-			h.branches = append(h.branches, handedBranch{i, uint64(b.id)}) //nolint:gosec // positive
-			size += 16
+			h.branches = append(h.branches, handedBranch{index(b.res.id), uint64(b.id)}) //nolint:gosec // positive
 		}
-		size += 64
+		for _, r := range t.named() {
+			h.named = append(h.named, index(r))
+		}
+		size += 64 + 16*len(h.branches) + 8*len(h.named)
 		c.active = append(c.active, h)
 	}
 	if c == nil {
@@ -136,6 +145,10 @@ func (m *Machine) loadHanded(o *offer, t *table, h *handed) error {
 	for _, b := range h.branches {
 		m.attach(x, t.resources[b.resource], gtx.BranchID(b.id)) //nolint:gosec // checked by the decoder
 	}
+	for _, i := range h.named {
+		x.extra().named = append(x.extra().named, t.resources[i])
+	}
+	m.branches += len(h.named)
 	o.txs[h.key] = x
 	return nil
 }
@@ -167,6 +180,13 @@ func (m *Machine) adopt(now instant) {
 		m.txs[t.key] = t
 		m.active++
 		m.deadlines.set(t, now+t.deadline.at)
+		if !t.threePhase() {
+			continue
+		}
+		if m.mine == nil {
+			m.mine = map[key]struct{}{}
+		}
+		m.mine[t.key] = struct{}{}
 	}
 }
 
@@ -185,7 +205,7 @@ func (m *Machine) mayCommit(k key, seq uint64) bool {
 // leaveAdopted takes note that t, if it was adopted, is decided: by its record
 // at seq, or by none if that is 0.
 func (m *Machine) leaveAdopted(t *tx, seq uint64) {
-	if t.epoch == m.epoch {
+	if t.epoch == m.epoch || t.claimed {
 		return
 	}
 	m.handed.live--

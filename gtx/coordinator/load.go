@@ -111,7 +111,7 @@ func (m *Machine) applyRecord(seq uint64, r *record, at instant) error {
 	k := key{r.epoch, r.seq}
 	switch r.kind {
 	case kindCommit:
-		if m.txs[k] != nil || m.tombs.has(k) || r.epoch != m.epoch && !m.mayCommit(k, seq) {
+		if m.txs[k] != nil || m.tombs.has(k) || r.epoch != m.epoch && !m.mayCommit(k, seq) && !m.claimable(k) {
 			return fmt.Errorf("commit of %d-%d", r.epoch, r.seq) // rule L7
 		}
 		m.loadCommit(seq, k, r)
@@ -126,6 +126,8 @@ func (m *Machine) applyRecord(seq uint64, r *record, at instant) error {
 			m.forget(t)
 		}
 		m.tombs.add(at, k, seq)
+	case kindClose:
+		return m.loadClose(seq, r.epoch)
 	case kindTrim:
 		return m.loadTrim(seq, r.trim)
 	case kindEpoch, kindHandover: // of the whole message

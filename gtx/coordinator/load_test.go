@@ -11,7 +11,7 @@ import (
 
 // check compares everything that m counts with what it holds.
 func (m *Machine) check() error {
-	var active, pending, open, owed, branches, awaits, record int
+	var active, adopted, pending, rounds, open, owed, branches, awaits, record int
 	uses := map[*resource]int{}
 	branchesOf := func(ts map[key]*tx) {
 		for _, t := range ts {
@@ -19,6 +19,7 @@ func (m *Machine) check() error {
 				uses[b.res]++
 				branches++
 			}
+			branches += len(t.named())
 		}
 	}
 	branchesOf(m.txs)
@@ -44,6 +45,9 @@ func (m *Machine) check() error {
 		switch t.state {
 		case stateActive:
 			active++
+		case statePreCommitting:
+			pending++
+			rounds++
 		case stateCommitting:
 			pending++
 		case stateCommitted:
@@ -51,19 +55,24 @@ func (m *Machine) check() error {
 		}
 		if t.state >= stateCommitted {
 			record++
+		} else if t.epoch < m.epoch && !t.claimed {
+			adopted++
 		}
-		if on := t.deadline.slot != 0; on != (t.state == stateActive) {
+		if on := t.deadline.slot != 0; on != (t.state <= statePreCommitting) {
 			return fmt.Errorf("%v in state %d has a deadline: %v", t.key, t.state, on)
 		}
 	}
 	for what, n := range map[string][2]int{
-		"active": {m.active, active}, "pending": {m.pending, pending}, "open": {m.open, open}, "owed": {m.owed, owed},
+		"active": {m.active, active}, "pending": {m.pending, pending}, "rounds": {len(m.rounds), rounds}, "open": {m.open, open}, "owed": {m.owed, owed},
 		"branches": {m.branches, branches}, "awaits": {m.awaits, awaits}, "decided": {m.decided.n, record},
 		"resources": {len(m.resources), len(uses)},
 	} {
 		if n[0] != n[1] {
 			return fmt.Errorf("%s: counts %d of %d", what, n[0], n[1])
 		}
+	}
+	if m.role == leader && m.handed.live != adopted {
+		return fmt.Errorf("adopted: counts %d of %d", m.handed.live, adopted)
 	}
 	last := uint64(0)
 	for t := m.decided.head; t != nil; t = t.order.next {
@@ -94,7 +103,8 @@ func (s *script) next() uint64 {
 	return uint64(v)
 }
 
-func (s *script) key() key { return key{1 + s.next()%4, 1 + s.next()%8} }
+// key is a three-phase one now and then.
+func (s *script) key() key { return key{1 + s.next()%4, 12 + s.next()%8} }
 
 func (s *script) resources() (rs []gtx.ResourceID) {
 	for n := s.next() % 4; n > 0; n-- {
@@ -111,7 +121,10 @@ func (s *script) record(seq uint64) record {
 	case 1:
 		return record{kind: kindKeep, epoch: k.epoch, seq: k.seq, participants: s.resources()}
 	case 2:
-		if s.next()%2 == 0 {
+		switch s.next() % 4 {
+		case 1:
+			return record{kind: kindClose, epoch: k.epoch}
+		case 0, 2:
 			return record{kind: kindTrim, trim: &trim{upTo: seq - s.next()%8, horizon: s.key()}}
 		}
 	}
@@ -126,6 +139,9 @@ func (s *script) table() *table {
 		h.age = h.key
 		for n := s.next() % 3; n > 0; n-- {
 			h.branches = append(h.branches, handedBranch{s.next() % uint64(len(t.resources)), 1 + s.next()})
+		}
+		if h.key.threePhase() {
+			h.named = []uint64{s.next() % uint64(len(t.resources))}
 		}
 		t.active = append(t.active, h)
 	}

@@ -16,6 +16,7 @@ type flight struct {
 	since  instant // when it was sent first
 	sent   bool    // body has been given out and must not be changed
 	table  bool    // it holds a chunk of the hand-over
+	closed uint64  // of the Close record that it holds, 0 for none
 	trim   *trim
 	queued []*tx // commits
 	dones  []*tx
@@ -97,7 +98,7 @@ func (m *Machine) take(now instant) {
 		return
 	}
 	due := len(m.dones) > 0 && (now >= m.doneDue || m.trim != nil || m.role == handing)
-	if len(m.queue) == 0 && !due && !m.barrier && m.trim == nil {
+	if len(m.queue) == 0 && !due && !m.barrier && m.trim == nil && !m.closing {
 		if m.role == handing {
 			m.handOver(now)
 		}
@@ -110,6 +111,7 @@ func (m *Machine) take(now instant) {
 	}
 	f.queued, m.queue = m.fill(f, kindCommit, m.queue, limit)
 	f.dones, m.dones = m.fill(f, kindDone, m.dones, m.cfg.MaxBatch)
+	m.takeClose(f)
 	m.takeTrim(f)
 	m.barrier = false
 	m.launch(f)
@@ -162,6 +164,7 @@ func (m *Machine) landed(now instant, seq uint64) {
 		m.decided.remove(t)
 		m.tombs.add(now, t.key, seq) // rules G2, G5
 	}
+	m.landedClose(f, seq)
 	m.landedTrim(f, seq)
 	if f.table && len(m.chunks) == 0 {
 		m.stepDown(ErrHandedOver)
@@ -171,6 +174,7 @@ func (m *Machine) landed(now instant, seq uint64) {
 // lead begins the own epoch, whose record f holds.
 func (m *Machine) lead(now instant, f *flight) {
 	m.role, m.epoch, m.owner = leader, f.epoch, m.writer
+	m.window = now + instant(m.cfg.ClaimWindow)
 	m.tombs.expire(now)
 	m.adopt(now)
 	for t := m.decided.head; t != nil; t = t.order.next {

@@ -33,15 +33,16 @@ type Machine struct {
 	seq       uint64 // last minted
 	txs       map[key]*tx
 	deadlines timers[*tx]
+	rounds    timers[*tx]   // pre-committing
 	decided   list[tx, *tx] // committed or finished, sorted by tx.record
 	tombs     tombstones
 	offer     *offer      // a table at the end of the log, to be adopted (rule O2)
 	adopted   map[key]*tx // for a reader: what the leader of this epoch has adopted and not decided
 	handed    handedOver
 	active    int
-	pending   int // committing
+	pending   int // pre-committing or committing
 	open      int // committed, not acknowledged by all
-	branches  int // of active transactions
+	branches  int // of active transactions, and the resources they have named
 	owed      int // acknowledgements
 	awaits    int // watchers
 
@@ -50,6 +51,12 @@ type Machine struct {
 	leases    map[gtx.ResourceID]lease
 	swept     instant // when leases were looked through
 	marks     uint64  // see resource.mark
+
+	window   instant          // until then participants are waited for (rule H3)
+	mine     map[key]struct{} // three-phase, adopted: nobody else can have told its participants
+	closed   uint64           // three-phase transactions of epochs before are closed (rule H5)
+	closedAt uint64           // sequence of the last Close record that says so
+	closing  bool             // a Close record is wanted, or on its way
 
 	queue   []*tx // committing, waiting for an append
 	dones   []*tx // acknowledged by all, waiting for an append
@@ -122,6 +129,10 @@ func (m *Machine) request(now instant, e Event) bool {
 		m.await(now, e)
 	case Ack:
 		m.emit(Reply{Call: e.Call, Err: m.ack(now, e)})
+	case Ready:
+		m.emit(Reply{Call: e.Call, Err: m.ready(now, e)})
+	case Claim:
+		m.claim(now, e)
 	case Hello:
 		m.emit(Reply{Call: e.Call, Err: m.hello(now, e.Resource)})
 	case Scan:
@@ -147,6 +158,7 @@ func (m *Machine) happen(now instant, e Event) {
 		m.found(now, e)
 	case Flush:
 		m.doneDue = now
+		m.hasten()
 	case Barrier:
 		m.barrier = m.role == leader
 	case Handover:
@@ -162,6 +174,9 @@ func (m *Machine) tick(now instant) {
 	m.tombs.expire(now)
 	for at, ok := m.deadlines.first(); ok && at <= now; at, ok = m.deadlines.first() {
 		m.abort(m.deadlines[0])
+	}
+	for at, ok := m.rounds.first(); ok && at <= now; at, ok = m.rounds.first() {
+		m.preCommitRound(now, m.rounds[0])
 	}
 	for at, ok := m.alarms.first(); ok && at <= now; at, ok = m.alarms.first() {
 		m.round(now, m.alarms[0])
@@ -188,7 +203,7 @@ func (m *Machine) Epoch() uint64 { return m.epoch }
 
 // Quiet reports whether no append is outstanding or due at once.
 func (m *Machine) Quiet() bool {
-	return m.role == down || m.flight == nil && len(m.queue) == 0 && len(m.dones) == 0 && !m.barrier
+	return m.role == down || m.flight == nil && len(m.queue)+len(m.rounds)+len(m.dones) == 0 && !m.barrier && !m.closing
 }
 
 // Next is when the machine needs a Tick; false when it needs none.
@@ -197,8 +212,10 @@ func (m *Machine) Next() (time.Time, bool) {
 		return time.Time{}, false
 	}
 	at, ok := m.deadlines.first()
-	if due, some := m.alarms.first(); some && (!ok || due < at) {
-		at, ok = due, true
+	for _, first := range []func() (instant, bool){m.alarms.first, m.rounds.first} {
+		if due, some := first(); some && (!ok || due < at) {
+			at, ok = due, true
+		}
 	}
 	if len(m.dones) > 0 && m.flight == nil && (!ok || m.doneDue < at) {
 		at, ok = m.doneDue, true
@@ -213,7 +230,7 @@ func (m *Machine) Next() (time.Time, bool) {
 type Stats struct {
 	Epoch      uint64 `json:"epoch"`
 	Live       int    `json:"live"`       // active, undecided
-	Committing int    `json:"committing"` // the record is on its way to the log
+	Committing int    `json:"committing"` // pre-committed, or the record is on its way to the log
 	Unfinished int    `json:"unfinished"` // committed, not acknowledged by all
 	Forgetting int    `json:"forgetting"` // acknowledged, Done not yet durable
 	Tombstones int    `json:"tombstones"`
@@ -251,9 +268,18 @@ func (m *Machine) xid(k key) gtx.XID {
 	return gtx.XID{Log: m.log, Partition: m.cfg.Partition, Epoch: k.epoch, Seq: k.seq}
 }
 
-// find looks an XID up. A nil tx comes with its final status, or with the
-// error that says why this machine cannot know.
+// find looks an XID up. A nil tx comes with its final status, with the error that
+// says why this machine cannot know, or with Pending: nobody knows yet (rule H3).
 func (m *Machine) find(now instant, x gtx.XID) (*tx, gtx.Status, error) {
+	t, st, err := m.look(now, x)
+	if t == nil && st == gtx.Pending && err == nil {
+		m.close(now)
+	}
+	return t, st, err
+}
+
+// look is find for who does not ask what has become of x: it closes nothing.
+func (m *Machine) look(now instant, x gtx.XID) (*tx, gtx.Status, error) {
 	if m.role != leader {
 		return nil, gtx.Pending, ErrNotLeader // rules L1, L6
 	}
@@ -276,6 +302,11 @@ func (m *Machine) find(now instant, x gtx.XID) (*tx, gtx.Status, error) {
 	}
 	if m.tombs.has(k) {
 		return nil, gtx.Committed, nil // rules C3, G5
+	}
+	if _, mine := m.mine[k]; !mine && m.claimable(k) {
+		// Also below the horizon: another leader's may be lower, and would let it be
+		// claimed.
+		return nil, gtx.Pending, nil // rule H3
 	}
 	if !m.tombs.horizon.less(k) {
 		return nil, gtx.Expired, nil // rules C5, G4

@@ -133,7 +133,7 @@ func (m *Machine) ack(now instant, e Ack) error {
 		r.uses++ // not forgotten before pump
 	}
 	for _, x := range e.XIDs {
-		t, _, err := m.find(now, x)
+		t, _, err := m.look(now, x)
 		if err != nil {
 			first = cmp.Or(first, err)
 			continue

@@ -17,6 +17,7 @@ const (
 	kindKeep     kind = 4
 	kindTrim     kind = 5
 	kindHandover kind = 6
+	kindClose    kind = 7
 )
 
 // Bounds of what a record may name. No writer comes near the second: it bounds
@@ -39,10 +40,13 @@ const (
 //	6 Handover  chunk, chunks, n, n ResourceIDs, n, n transactions (rule O2); only
 //	            as the one record of its message. A transaction is epoch, seq, age
 //	            epoch, age seq, 8 bytes key of the beginner, nanoseconds to the
-//	            deadline, n, n times index of a ResourceID and branch
+//	            deadline, n, n times index of a ResourceID and branch, and if it is
+//	            three-phase n, n times index of a ResourceID that it has named
+//	7 Close     epoch: three-phase transactions of epochs before that have no Commit
+//	            record by now are aborted (rule H5)
 type record struct {
 	kind         kind
-	epoch, seq   uint64           // kindCommit, kindDone, kindKeep
+	epoch, seq   uint64           // kindCommit, kindDone, kindKeep; kindClose has no seq
 	participants []gtx.ResourceID // kindCommit, kindKeep
 	trim         *trim            // kindTrim
 	table        *table           // kindHandover
@@ -69,6 +73,7 @@ type handed struct {
 	secret   uint64
 	left     uint64 // nanoseconds to its deadline
 	branches []handedBranch
+	named    []uint64 // index in table.resources
 }
 
 type handedBranch struct {
@@ -84,6 +89,8 @@ func (r *record) append(b []byte) []byte {
 		b = appendResources(b, r.participants)
 	case kindDone:
 		b = appendKey(b, key{r.epoch, r.seq})
+	case kindClose:
+		b = binary.AppendUvarint(b, r.epoch)
 	case kindTrim:
 		b = binary.AppendUvarint(b, r.trim.upTo)
 		b = append(b, r.trim.hash[:]...)
@@ -109,6 +116,12 @@ func (h *handed) append(b []byte) []byte {
 	for _, br := range h.branches {
 		b = binary.AppendUvarint(b, br.resource)
 		b = binary.AppendUvarint(b, br.id)
+	}
+	if h.key.threePhase() {
+		b = binary.AppendUvarint(b, uint64(len(h.named)))
+		for _, i := range h.named {
+			b = binary.AppendUvarint(b, i)
+		}
 	}
 	return b
 }
@@ -147,6 +160,9 @@ func (r *reader) record() record {
 	case kindDone:
 		k := r.key()
 		rec.epoch, rec.seq = k.epoch, k.seq
+	case kindClose:
+		rec.epoch = r.uvarint()
+		r.bad = r.bad || rec.epoch == 0
 	case kindTrim:
 		rec.trim = &trim{upTo: r.uvarint()}
 		copy(rec.trim.hash[:], r.take(len(Hash{})))
@@ -181,9 +197,22 @@ func (r *reader) table() *table {
 			}
 			h.branches = append(h.branches, br)
 		}
+		if h.key.threePhase() {
+			h.named = r.indexes(uint64(len(t.resources)))
+		}
 		t.active = append(t.active, h)
 	}
 	return t
+}
+
+// indexes reads numbers below limit.
+func (r *reader) indexes(limit uint64) (is []uint64) {
+	for n := r.count(); n > 0 && !r.bad; n-- {
+		i := r.uvarint()
+		r.bad = r.bad || i >= limit
+		is = append(is, i)
+	}
+	return is
 }
 
 // key reads what names a transaction: neither number is zero.

@@ -23,12 +23,19 @@ func (m *Machine) begin(now instant, e Begin) (gtx.XID, error) {
 	if err := m.admit(now); err != nil {
 		return gtx.XID{}, err
 	}
+	named, err := m.named(e)
+	if err != nil {
+		return gtx.XID{}, err
+	}
 	timeout := e.Timeout
 	if timeout <= 0 {
 		timeout = m.cfg.DefaultTimeout
 	}
-	m.seq++
-	t := &tx{key: key{m.epoch, m.seq}, secret: e.Key}
+	t := &tx{key: m.mint(e.Mode), secret: e.Key}
+	if named != nil {
+		t.extra().named = named
+		m.branches += len(named)
+	}
 	if first := (key{e.First.Epoch, e.First.Seq}); e.First.Log == m.log && e.First.Partition == m.cfg.Partition && first.less(t.key) {
 		t.extra().first = first
 	}
@@ -61,7 +68,7 @@ func (m *Machine) register(now instant, x gtx.XID, ref gtx.BranchRef) error {
 	if len(ref.Resource) == 0 || len(ref.Resource) > MaxResourceLen || ref.Branch <= 0 {
 		return fmt.Errorf("register %.*q/%d: %w", MaxResourceLen, ref.Resource, ref.Branch, ErrInvalid)
 	}
-	t, st, err := m.find(now, x)
+	t, st, err := m.look(now, x)
 	switch {
 	case err != nil:
 		return err
@@ -72,6 +79,9 @@ func (m *Machine) register(now instant, x gtx.XID, ref gtx.BranchRef) error {
 	}
 	if slices.ContainsFunc(t.branches, func(b branch) bool { return b.id == ref.Branch && b.res.id == ref.Resource }) {
 		return nil
+	}
+	if t.threePhase() && !t.names(ref.Resource) {
+		return fmt.Errorf("register a branch of %s at %s, which was not named when the three-phase transaction began: %w", x, ref.Resource, ErrInvalid)
 	}
 	if len(t.branches) >= m.cfg.MaxBranches {
 		return &LimitError{"branches", m.cfg.MaxBranches}
@@ -103,7 +113,7 @@ func (m *Machine) commit(now instant, e Commit) {
 		reply.Status = gtx.Committed
 	case !t.owns(e.Key):
 		reply.Err = fmt.Errorf("commit %s: %w", e.XID, ErrNotOwner)
-	case t.state == stateCommitting:
+	case t.state == stateCommitting, t.state == statePreCommitting:
 		if more := t.extra(); len(more.commits) < maxWaiters {
 			more.commits = append(more.commits, e.Call)
 			return
@@ -111,7 +121,7 @@ func (m *Machine) commit(now instant, e Commit) {
 	default:
 		participants, ok := m.participants(t.branches, e.Confirmed, e.Dead)
 		if ok {
-			m.decide(t, participants, e.Call)
+			m.decide(now, t, participants, e.Call)
 			return
 		}
 		m.abort(t)
@@ -120,19 +130,29 @@ func (m *Machine) commit(now instant, e Commit) {
 	m.emit(reply)
 }
 
-// decide makes t wait for its record.
-func (m *Machine) decide(t *tx, participants []*resource, call any) {
+// decide makes t wait for its record, and a three-phase one for its participants
+// before.
+func (m *Machine) decide(now instant, t *tx, participants []*resource, call any) {
 	for _, r := range participants {
 		r.uses++
 	}
 	m.setTodo(t, participants)
 	m.dropBranches(t)
-	t.state = stateCommitting
 	more := t.extra()
 	more.commits = append(more.commits, call)
 	m.deadlines.remove(t) // the deadline no longer touches it (rule B3)
 	m.active--
 	m.pending++
+	if t.threePhase() && len(participants) > 0 {
+		m.preCommit(now, t)
+		return
+	}
+	m.enqueue(t)
+}
+
+// enqueue makes t, which is pending, wait for the next append.
+func (m *Machine) enqueue(t *tx) {
+	t.state = stateCommitting
 	m.queue = append(m.queue, t)
 }
 

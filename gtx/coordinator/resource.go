@@ -43,13 +43,17 @@ func (m *Machine) release(r *resource, n int) {
 	}
 }
 
-// dropBranches forgets the branches of t.
+// dropBranches forgets the branches of t, and who might have had one.
 func (m *Machine) dropBranches(t *tx) {
 	for _, b := range t.branches {
 		m.release(b.res, 1)
 	}
 	m.branches -= len(t.branches)
 	t.branches = nil
+	if t.more != nil {
+		m.branches -= len(t.more.named)
+		t.more.named = nil
+	}
 }
 
 // owed is an acknowledgement of a commit that a resource has not given.
@@ -60,6 +64,7 @@ type owed struct {
 	at    instant     // of the last push
 	lane  uint8
 	out   bool // pushed, and not yet taken for lost
+	ready bool // knows that tx is pre-committed
 }
 
 func (o *owed) links() *links[owed] { return &o.order }

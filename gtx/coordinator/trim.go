@@ -52,6 +52,10 @@ func (m *Machine) takeTrim(f *flight) {
 	}
 	t := m.decided.head
 	if t == nil || t.record > m.trim.upTo {
+		if f.closed == 0 && m.closed > 0 && m.closedAt <= m.trim.upTo {
+			f.add(&record{kind: kindClose, epoch: m.closed}, maxRecords) // rule H5 is for ever
+			f.closed = m.closed
+		}
 		m.trim.horizon = m.tombs.horizon
 		f.add(&record{kind: kindTrim, trim: m.trim}, maxRecords)
 		f.trim, m.trim = m.trim, nil
@@ -127,6 +131,9 @@ func (m *Machine) loadTrim(seq uint64, t *trim) error {
 	}
 	if first := m.decided.head; first != nil && first.record <= t.upTo {
 		return fmt.Errorf("trim of %d drops the commit of %d-%d", t.upTo, first.epoch, first.seq) // rule G3
+	}
+	if m.closed > 0 && m.closedAt <= t.upTo {
+		return fmt.Errorf("trim of %d drops the close of epoch %d", t.upTo, m.closed) // rule H5
 	}
 	if t.upTo+1 == p.first && p.chained && p.before != t.hash {
 		return fmt.Errorf("message %d is not the one behind the trim", p.first)

@@ -13,6 +13,9 @@ func (k key) less(o key) bool {
 	return k.epoch < o.epoch || k.epoch == o.epoch && k.seq < o.seq
 }
 
+// threePhase is what gtx.XID.ThreePhase says of the XID.
+func (k key) threePhase() bool { return gtx.XID{Seq: k.seq}.ThreePhase() }
+
 func (k key) compare(o key) int {
 	return cmp.Or(cmp.Compare(k.epoch, o.epoch), cmp.Compare(k.seq, o.seq))
 }
@@ -22,18 +25,20 @@ func (k key) compare(o key) int {
 type state uint8
 
 const (
-	stateActive     state = iota
-	stateCommitting       // asked for, its record is not known to be in the log
-	stateCommitted        // in the log; somebody has not acknowledged
-	stateFinished         // acknowledged by all; Done not known to be in the log
+	stateActive        state = iota
+	statePreCommitting       // three-phase: asked for; the participants are being told (rule H2)
+	stateCommitting          // asked for, its record is not known to be in the log
+	stateCommitted           // in the log; somebody has not acknowledged
+	stateFinished            // acknowledged by all; Done not known to be in the log
 )
 
 // tx is one transaction. A coordinator holds many: it has 128 bytes.
 type tx struct {
 	key
-	deadline alarm // while active
+	deadline alarm // while active, and the next round while pre-committing
 	left     uint16
 	state    state
+	claimed  bool   // by a participant, of a leader before (rule H4)
 	secret   uint64 // of the beginner, 0 for none
 	// record is the sequence of the Commit or, later, Keep record that holds the
 	// decision; 0 before there is one.
@@ -56,6 +61,9 @@ type more struct {
 	commits  []any          // Calls of Commit
 	watchers []any          // Calls of Await
 	watching map[uint64]int // place in watchers of a nonce
+
+	named []gtx.ResourceID // three-phase: who may register, sorted
+	until instant          // pre-committing: when it is decided at the latest
 }
 
 func (t *tx) alarm() *alarm     { return &t.deadline }

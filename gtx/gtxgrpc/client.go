@@ -15,6 +15,8 @@ import (
 const (
 	// KeyXID names the transaction in the metadata of a request.
 	KeyXID = "gtx-xid"
+	// KeyMode tells how the branches of a request's transaction wait for the decision.
+	KeyMode = "gtx-mode"
 	// KeyBranches reports the branches in the trailer of a response.
 	KeyBranches = "gtx-branches"
 	// KeyFailed stands beside KeyBranches with the value "1" where the handler
@@ -50,7 +52,7 @@ func UnaryClientInterceptor() grpc.UnaryClientInterceptor {
 		tx.Share()
 		var trailer metadata.MD
 		opts = append(slices.Clip(opts), grpc.Trailer(&trailer))
-		callErr := invoke(withXID(ctx, tx.XID()), method, req, reply, cc, opts...)
+		callErr := invoke(withXID(ctx, tx), method, req, reply, cc, opts...)
 		return after(tx, method, trailer, callErr)
 	}
 }
@@ -72,12 +74,16 @@ func StreamClientInterceptor() grpc.StreamClientInterceptor {
 }
 
 // withXID leaves the metadata of ctx as it is: its owner may use it again.
-func withXID(ctx context.Context, xid gtx.XID) context.Context {
+func withXID(ctx context.Context, tx *gtx.Tx) context.Context {
 	md, ok := metadata.FromOutgoingContext(ctx) // a copy
 	if !ok {
 		md = metadata.MD{}
 	}
-	md.Set(KeyXID, xid.String())
+	md.Set(KeyXID, tx.XID().String())
+	md.Delete(KeyMode)
+	if mode := report.FormatMode(tx.ModeFor(ctx)); mode != "" {
+		md.Set(KeyMode, mode)
+	}
 	return metadata.NewOutgoingContext(ctx, md)
 }
 

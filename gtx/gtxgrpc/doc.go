@@ -50,6 +50,7 @@
 // # On the wire
 //
 //	request metadata   gtx-xid: XID
+//	                   gtx-mode: xa
 //	trailer            gtx-branches: XID { SP ("+" | "-") resource "/" branch { "," distance } }
 //	                   gtx-failed: 1
 //

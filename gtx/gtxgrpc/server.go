@@ -58,7 +58,7 @@ func ServerOptions(c gtx.Coordinator, cfg Config) []grpc.ServerOption {
 // beside an error, too; any other call passes unchanged.
 //
 // Answers without calling the handler: codes.PermissionDenied for a sender that
-// Config.Trust does not trust, codes.InvalidArgument for a malformed XID,
+// Config.Trust does not trust, codes.InvalidArgument for a malformed XID or an unknown mode,
 // codes.Unavailable without a coordinator, codes.Internal where there is no
 // trailer to report in. A panic of the handler goes on as it came; its branches
 // are not reported, so the transaction is aborted.
@@ -73,6 +73,11 @@ func UnaryServerInterceptor(c gtx.Coordinator, cfg Config) grpc.UnaryServerInter
 		if err != nil {
 			return nil, s.refused(ctx, info.FullMethod, err)
 		}
+		mode, err := report.ParseMode(metadata.ValueFromIncomingContext(ctx, KeyMode))
+		if err != nil {
+			return nil, s.refused(ctx, info.FullMethod, status.Errorf(codes.InvalidArgument, "gtxgrpc: %v", err))
+		}
+		ctx = gtx.InMode(ctx, mode)
 		return s.join(ctx, req, info, handle, coord, xid)
 	}
 }

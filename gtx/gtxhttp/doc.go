@@ -36,9 +36,12 @@
 // # On the wire
 //
 //	request   Gtx-Xid: XID
+//	          Gtx-Mode: xa
 //	response  Gtx-Branches: XID { SP ("+" | "-") resource "/" branch { "," distance } }
 //
-// XID is the text form of gtx.XID; + marks confirmed branches and - dead ones. Of
+// Gtx-Mode stands there only if the caller's context is of mode XA, and gives the
+// service's context that mode: without it branches are of mode AT, and 3PC is in the
+// XID. XID is the text form of gtx.XID; + marks confirmed branches and - dead ones. Of
 // the branches at one resource, in ascending order, the first stands as a positive
 // decimal number and each other as its distance from the one before. The XID
 // stands in the response so that an answer from a cache is not taken for one of

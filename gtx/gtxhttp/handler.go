@@ -1,6 +1,7 @@
 package gtxhttp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,7 @@ type Config struct {
 //
 // A nil coordinator means gtx.Default() at the time of the request. It must be
 // the one that minted the XID. Answers without calling next: 400 for a malformed
-// XID, 403 for a sender that Config.Trust does not trust, 503 without a
+// XID or an unknown mode, 403 for a sender that Config.Trust does not trust, 503 without a
 // coordinator.
 //
 // Inside a transaction the ResponseWriter holds the response back: it cannot
@@ -73,7 +74,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, http.StatusForbidden, errors.New("the sender is not trusted to bring a global transaction: Config.Trust does not accept it"))
 		return
 	}
-	if err != nil {
+	mode, modeErr := report.ParseMode(r.Header.Values(HeaderMode))
+	if err = cmp.Or(err, modeErr); err != nil {
 		h.refuse(w, r, http.StatusBadRequest, err)
 		return
 	}
@@ -85,7 +87,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, http.StatusServiceUnavailable, gtx.ErrNoCoordinator)
 		return
 	}
-	h.join(w, r, c, xid)
+	h.join(w, r.WithContext(gtx.InMode(r.Context(), mode)), c, xid)
 }
 
 // join serves r inside xid. The report is made from what Join returns, after

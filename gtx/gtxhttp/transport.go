@@ -43,6 +43,10 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	tx.Share()
 	out := req.Clone(req.Context()) // a RoundTripper must not change the request
 	out.Header.Set(HeaderXID, tx.XID().String())
+	out.Header.Del(HeaderMode)
+	if mode := report.FormatMode(tx.ModeFor(req.Context())); mode != "" {
+		out.Header.Set(HeaderMode, mode)
+	}
 	resp, err := t.base.RoundTrip(out)
 	if err != nil {
 		return nil, err

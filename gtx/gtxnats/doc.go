@@ -39,6 +39,7 @@
 // # On the wire
 //
 //	request   Gtx-Xid: XID
+//	          Gtx-Mode: xa
 //	reply     Gtx-Branches: XID { SP ("+" | "-") resource "/" branch { "," distance } }
 //
 // as in package gtxhttp. The error of a handler is in the headers

@@ -1,6 +1,7 @@
 package gtxnats
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ type Config struct {
 // reply: to acknowledge it is up to next.
 //
 // A nil coordinator means gtx.Default() at the time of the request. It must be the
-// one that minted the XID. Replies without calling next: 400 for a malformed XID,
+// one that minted the XID. Replies without calling next: 400 for a malformed XID or an unknown mode,
 // 403 for a sender that Config.Trust does not trust, 503 without a coordinator. A
 // message that names an XID and leaves no way to report (published without a reply
 // subject, or delivered by a consumer of JetStream) is logged and dropped.
@@ -91,7 +92,8 @@ func (h *handler) serve(ctx context.Context, msg *nats.Msg) {
 		h.refuse(ctx, msg, "403", errors.New("the sender is not trusted to bring a global transaction: Config.Trust does not accept it"))
 		return
 	}
-	if err != nil {
+	mode, modeErr := report.ParseMode(values(msg.Header, HeaderMode))
+	if err = cmp.Or(err, modeErr); err != nil {
 		h.refuse(ctx, msg, "400", err)
 		return
 	}
@@ -103,7 +105,7 @@ func (h *handler) serve(ctx context.Context, msg *nats.Msg) {
 		h.refuse(ctx, msg, "503", gtx.ErrNoCoordinator)
 		return
 	}
-	h.join(ctx, msg, c, xid)
+	h.join(gtx.InMode(ctx, mode), msg, c, xid)
 }
 
 // wantsReply is false also for a message that a consumer of JetStream has delivered:

@@ -14,6 +14,9 @@ import (
 const (
 	// HeaderXID names the transaction in a request.
 	HeaderXID = "Gtx-Xid"
+	// HeaderMode tells how the branches of a request's transaction wait for the
+	// decision.
+	HeaderMode = "Gtx-Mode"
 	// HeaderBranches reports the branches in a reply.
 	HeaderBranches = "Gtx-Branches"
 

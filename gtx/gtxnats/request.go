@@ -46,7 +46,8 @@ func request(ctx context.Context, tx *gtx.Tx, nc *nats.Conn, msg *nats.Msg) (*na
 		return nil, err
 	}
 	tx.Share()
-	reply, err := nc.RequestMsgWithContext(ctx, with(msg, HeaderXID, tx.XID().String()))
+	out := with(with(msg, HeaderXID, tx.XID().String()), HeaderMode, report.FormatMode(tx.ModeFor(ctx)))
+	reply, err := nc.RequestMsgWithContext(ctx, out)
 	if err != nil {
 		return nil, err
 	}

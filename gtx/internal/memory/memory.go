@@ -19,22 +19,40 @@ type Coordinator struct {
 	last uint64
 	live map[gtx.XID][]gtx.BranchRef
 	done map[gtx.XID][]gtx.BranchRef // committed, with the confirmed branches
+
+	named  map[gtx.XID][]gtx.ResourceID // of three-phase transactions
+	served map[gtx.ResourceID]gtx.Resolver
 }
 
-var _ gtx.Coordinator = (*Coordinator)(nil)
+var (
+	_ gtx.Coordinator  = (*Coordinator)(nil)
+	_ gtx.PreCommitter = (*Coordinator)(nil)
+)
 
 // New gives a coordinator that knows no transaction.
 func New() *Coordinator {
-	return &Coordinator{live: map[gtx.XID][]gtx.BranchRef{}, done: map[gtx.XID][]gtx.BranchRef{}}
+	return &Coordinator{
+		live: map[gtx.XID][]gtx.BranchRef{}, done: map[gtx.XID][]gtx.BranchRef{},
+		named: map[gtx.XID][]gtx.ResourceID{}, served: map[gtx.ResourceID]gtx.Resolver{},
+	}
 }
 
-// Begin mints an XID (rule B1).
-func (m *Coordinator) Begin(context.Context, gtx.BeginRequest) (gtx.XID, error) {
+// Begin mints an XID that tells its mode (rules B1, H1).
+func (m *Coordinator) Begin(_ context.Context, req gtx.BeginRequest) (gtx.XID, error) {
+	if (req.Mode == gtx.ThreePhase) != (len(req.Resources) > 0) {
+		return gtx.XID{}, fmt.Errorf("begin in mode %s with %d named resources", req.Mode, len(req.Resources))
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.last++
-	xid := gtx.XID{Log: 7, Epoch: 1, Seq: m.last}
+	xid := gtx.XID{Log: 7, Epoch: 1, Seq: m.last + 1}
+	for xid.ThreePhase() != (req.Mode == gtx.ThreePhase) {
+		xid.Seq++
+	}
+	m.last = xid.Seq
 	m.live[xid] = nil
+	if len(req.Resources) > 0 {
+		m.named[xid] = slices.Clone(req.Resources)
+	}
 	return xid, nil
 }
 
@@ -45,6 +63,9 @@ func (m *Coordinator) Register(_ context.Context, xid gtx.XID, b gtx.BranchRef) 
 	refs, ok := m.live[xid]
 	if !ok {
 		return fmt.Errorf("register branch: %w", gtx.ErrAborted)
+	}
+	if named := m.named[xid]; named != nil && !slices.Contains(named, b.Resource) {
+		return fmt.Errorf("register branch: %s was not named", b.Resource)
 	}
 	m.live[xid] = append(refs, b)
 	return nil
@@ -103,8 +124,37 @@ func (m *Coordinator) status(xid gtx.XID) gtx.Status {
 	return gtx.Aborted
 }
 
-// Serve delivers nothing: the branches of these tests have no rows.
-func (m *Coordinator) Serve(gtx.ResourceID, gtx.Resolver) (func(), error) { return func() {}, nil }
+// Serve delivers nothing, for the branches of these tests have no rows, but has res
+// asked for its vote.
+func (m *Coordinator) Serve(r gtx.ResourceID, res gtx.Resolver) (func(), error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.served[r] = res
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.served, r)
+	}, nil
+}
+
+// CanCommit asks whoever serves r (rule H1).
+func (m *Coordinator) CanCommit(ctx context.Context, r gtx.ResourceID) error {
+	m.mu.Lock()
+	v, ok := m.served[r].(gtx.Voter)
+	m.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("ask %s for its vote: nobody serves it who could vote", r)
+	}
+	return v.CanCommit(ctx)
+}
+
+// Ready has nothing to wait for: nobody is told anything.
+func (m *Coordinator) Ready(context.Context, gtx.XID, gtx.ResourceID) error { return nil }
+
+// Claim tells what is known: this coordinator is the only one.
+func (m *Coordinator) Claim(ctx context.Context, xid gtx.XID, _ []gtx.ResourceID) (gtx.Status, error) {
+	return m.Outcome(ctx, xid)
+}
 
 // Acknowledge forgets nothing.
 func (m *Coordinator) Acknowledge(context.Context, gtx.XID, gtx.ResourceID) error { return nil }
