@@ -45,15 +45,23 @@ func newConnector(drv driver.Driver, b Base, s settings) *connector {
 		c.look = newLook(rc)
 		look = freshly(c.look)
 	}
+	var two *proxy.Preparing
+	if p := c.phase2.prepared; p != nil {
+		two = &proxy.Preparing{Dialect: b.Dialect.(preparing).XA(), Resolver: p, Look: look, Open: c.open} //nolint:errcheck // where there is one it is
+		if look == nil {
+			two.Look = undo.QueryDB(c.phase2.db)
+		}
+	}
 	c.res = proxy.NewResource(proxy.Config{
-		Dialect: b.Dialect,
-		Enter:   c.phase2.enter,
-		Settle:  c.phase2.settle,
-		Resolve: c.phase2.resolve,
-		Present: c.phase2.present,
-		Look:    look,
-		Skip:    b.Skip,
-		Alone:   b.Alone,
+		Dialect:   b.Dialect,
+		Enter:     c.phase2.enter,
+		Settle:    c.phase2.settle,
+		Resolve:   c.phase2.resolve,
+		Present:   c.phase2.present,
+		Look:      look,
+		Preparing: two,
+		Skip:      b.Skip,
+		Alone:     b.Alone,
 		// Where there are no global transactions there is nothing to guard against.
 		Guard:       s.guard && b.Refuse == nil,
 		Coordinator: c.phase2.coordinator,
@@ -68,12 +76,26 @@ func newConnector(drv driver.Driver, b Base, s settings) *connector {
 type unclosed struct{ driver.Connector }
 
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := c.base.Connect(ctx)
+	conn, known, err := c.open(ctx)
 	if err != nil {
 		return nil, err
 	}
+	return proxy.Rewrap(conn, c.res, known), nil
+}
+
+// open gives a base connection, one that has ended its prepared branch where there is
+// one, and then with what is known of it.
+func (c *connector) open(ctx context.Context) (conn driver.Conn, known any, err error) {
+	if p := c.phase2.prepared; p != nil {
+		if spare, known := p.Spare(ctx); spare != nil {
+			return spare, known, nil
+		}
+	}
+	if conn, err = c.base.Connect(ctx); err != nil {
+		return nil, nil, err
+	}
 	c.phase2.first()
-	return proxy.Wrap(conn, c.res), nil
+	return conn, nil, nil
 }
 
 // Driver gives the driver that has made c, for sql.DB.Driver. Its Open and

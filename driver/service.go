@@ -11,6 +11,7 @@ import (
 
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/undo"
+	"github.com/globaltx/globaltx/xa"
 )
 
 // service is the RM of one database in this process: it knows the database's
@@ -22,6 +23,7 @@ type service struct {
 	refuse   error
 	set      settings
 	resolver *undo.Resolver
+	prepared *xa.Resolver // nil where the database cannot prepare
 
 	stop context.CancelFunc // ends background
 	done chan struct{}      // background has ended
@@ -65,9 +67,23 @@ func newService(db *sql.DB, d undo.Dialect, refuse error, set settings) *service
 		return s
 	}
 	s.resolver = r
+	if p, ok := d.(preparing); ok {
+		s.prepared, err = xa.NewResolver(xa.Config{
+			DB: db, Dialect: p.XA(), Classify: d.Classify, Database: s.identity,
+			Coordinator: s.coordinator, ScanInterval: set.scanInterval, Logger: set.logger,
+		})
+		if err != nil {
+			s.refuse = err
+			close(s.done)
+			return s
+		}
+	}
 	s.first = sync.OnceFunc(func() { go s.background(ctx) })
 	return s
 }
+
+// preparing is a dialect whose databases can prepare.
+type preparing interface{ XA() xa.Dialect }
 
 // background finds out whether an earlier process left tables here, so that its
 // leftovers are resolved even if this one never begins a global transaction. It
@@ -109,6 +125,9 @@ func (s *service) found(id gtx.ResourceID) {
 		s.id = id
 		// Under the lock, so that close cannot stop what is not started yet.
 		s.resolver.Start()
+		if s.prepared != nil {
+			s.prepared.Start()
+		}
 	}
 	s.mu.Unlock()
 	if c := gtx.Default(); first && c != nil {
@@ -119,6 +138,13 @@ func (s *service) found(id gtx.ResourceID) {
 // enter makes the database ready for branches of tx, or for guarded writes when
 // tx is nil (proxy.Config.Enter).
 func (s *service) enter(ctx context.Context, tx *gtx.Tx) (gtx.ResourceID, error) {
+	if tx == nil {
+		return s.enterWith(ctx, nil)
+	}
+	return s.enterWith(ctx, tx.Coordinator())
+}
+
+func (s *service) enterWith(ctx context.Context, c gtx.Coordinator) (gtx.ResourceID, error) {
 	if s.refuse != nil {
 		return "", s.refuse
 	}
@@ -138,8 +164,8 @@ func (s *service) enter(ctx context.Context, tx *gtx.Tx) (gtx.ResourceID, error)
 			s.found(id)
 		}
 	}
-	if tx != nil {
-		s.serve(tx.Coordinator())
+	if c != nil {
+		s.serve(c)
 	}
 	return id, nil
 }
@@ -177,7 +203,7 @@ func (s *service) serve(c gtx.Coordinator) {
 	if s.closed || s.id == "" || same(s.coord, c) {
 		return
 	}
-	unsub, err := c.Serve(s.id, s.resolver)
+	unsub, err := s.subscribe(c)
 	if err != nil {
 		// The scan finds what is not pushed.
 		s.set.logger.Warn("subscribe to decisions", "resource", string(s.id), "err", err)
@@ -188,6 +214,21 @@ func (s *service) serve(c gtx.Coordinator) {
 	if old != nil {
 		s.old.Go(old) // waits for deliveries, which may need mu
 	}
+}
+
+// subscribe serves both resources that a database is: its rows, and its prepared
+// branches. Callers hold mu.
+func (s *service) subscribe(c gtx.Coordinator) (stop func(), err error) {
+	rows, err := c.Serve(s.id, s.resolver)
+	if err != nil || s.prepared == nil {
+		return rows, err
+	}
+	prepared, err := c.Serve(xa.ResourceOf(s.id), s.prepared)
+	if err != nil {
+		s.old.Go(rows) // waits for deliveries, which may need mu
+		return nil, err
+	}
+	return func() { rows(); prepared() }, nil
 }
 
 // resolve ends what a decided transaction has left here.
@@ -217,6 +258,9 @@ func (s *service) close() error {
 	s.old.Wait()
 	if started {
 		s.resolver.Stop()
+	}
+	if s.prepared != nil {
+		s.prepared.Stop()
 	}
 	return s.db.Close()
 }

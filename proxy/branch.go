@@ -35,6 +35,8 @@ type branch struct {
 	// bounded: lock waits of the local transaction have a bound (Reading.BoundWait).
 	bounded bool
 
+	xa *prepared // mode XA, see prepare.go; nil otherwise
+
 	guard bool // outside any global transaction, see guard.go
 	alone bool // for one statement of its own; known where guarded
 	wrote bool // guarded, and undo rows may be there
@@ -76,7 +78,14 @@ func (c *conn) newBranch(ctx context.Context, g *gtx.Tx, opts driver.TxOptions) 
 	if err != nil {
 		return nil, err
 	}
-	return &branch{c: c, global: g, xid: g.XID(), ctx: ctx, opts: opts, resource: id}, nil
+	b := &branch{c: c, global: g, xid: g.XID(), ctx: ctx, opts: opts, resource: id}
+	if g.ModeFor(ctx) == gtx.AT {
+		return b, nil
+	}
+	if err := b.prepares(ctx); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // do runs a statement in the branch. read means that the text only reads and the
@@ -85,6 +94,9 @@ func (c *conn) newBranch(ctx context.Context, g *gtx.Tx, opts driver.TxOptions) 
 func (b *branch) do(ctx context.Context, text string, args []driver.NamedValue, rows, auto bool) (read bool, out *Captured, err error) {
 	if b.failed != nil {
 		return false, nil, fmt.Errorf("local transaction was rolled back before: %w", b.failed)
+	}
+	if b.xa != nil {
+		return b.doXA(ctx, text, args, rows, auto)
 	}
 	if b.guard {
 		defer func() { err = guardError(err) }()
@@ -174,18 +186,27 @@ func (c *conn) target(ctx context.Context, name sqltext.Name) (*undo.Table, erro
 			return nil, &gtx.UnsupportedError{Code: "own-table", Reason: name.Table + " belongs to globaltx"}
 		}
 	}
-	id, ok := c.names[name]
-	if !ok {
-		var err error
-		if id, err = c.res.Dialect.Resolve(ctx, c.query, name); err != nil {
-			return nil, err
-		}
-		c.names[name] = id
+	id, err := c.tableID(ctx, name)
+	if err != nil {
+		return nil, err
 	}
 	if c.apart {
 		return c.res.Dialect.Table(ctx, c.query, id)
 	}
 	return c.res.table(ctx, c.query, id)
+}
+
+// tableID gives the Table.ID of what a statement names.
+func (c *conn) tableID(ctx context.Context, name sqltext.Name) (string, error) {
+	id, ok := c.names[name]
+	if !ok {
+		var err error
+		if id, err = c.res.Dialect.Resolve(ctx, c.query, name); err != nil {
+			return "", err
+		}
+		c.names[name] = id
+	}
+	return id, nil
 }
 
 func (b *branch) captureOnce(ctx context.Context, r *Capture) (*Captured, error) {
@@ -196,6 +217,11 @@ func (b *branch) captureOnce(ctx context.Context, r *Capture) (*Captured, error)
 	r.Begin = ""
 	switch {
 	case b.begun:
+	case b.xa != nil:
+		if err := b.beginXA(ctx); err != nil {
+			return nil, err
+		}
+		b.locked()
 	case lazy:
 		begin, err := b.c.res.Dialect.Begin(b.opts)
 		if err != nil {
@@ -229,6 +255,9 @@ func (b *branch) captureOnce(ctx context.Context, r *Capture) (*Captured, error)
 	r.Statements = &b.c.statements
 	r.XID, r.Branch, r.Header, r.Seq = b.xid, b.ref.Branch, !b.header && !b.guard, b.seq
 	b.wrote = b.guard
+	if b.xa != nil {
+		r.XID, r.Header = b.xa.cover, false
+	}
 	out, err := b.c.res.Dialect.Capture(ctx, b.c.base, r)
 	if err != nil {
 		// An UnsupportedError tells that nothing was sent, not even BEGIN.
@@ -261,6 +290,12 @@ func (b *branch) headed() {
 // hears there of a connection that is gone it answers with another connection.
 // BEGIN that can ride with the first statement (LazyBegin) is left to it.
 func (b *branch) open(ctx context.Context) error {
+	if b.xa != nil && !b.c.res.Dialect.LazyBegin() {
+		if err := b.beginXA(ctx); err != nil {
+			return b.notBegun(err)
+		}
+		return nil
+	}
 	if !b.c.res.Dialect.LazyBegin() {
 		if err := b.begin(ctx); err != nil {
 			return b.undone(err)
@@ -282,6 +317,9 @@ func (b *branch) open(ctx context.Context) error {
 func (b *branch) begin(ctx context.Context) error {
 	if b.begun {
 		return nil
+	}
+	if b.xa != nil {
+		return b.beginXA(ctx)
 	}
 	switch lazy := b.c.res.Dialect.LazyBegin(); {
 	case !lazy && b.alone: // as text: COMMIT then goes with other statements

@@ -36,6 +36,10 @@ type conn struct {
 	owed []*owed
 	// bad: the connection must not be used again.
 	bad bool
+	// given: base belongs to somebody else now (xa.Resolver.Keep).
+	given bool
+	// open counts prepared statements of the program.
+	open int
 
 	// apart: what the tables do may differ on this connection from others (foreign
 	// keys that are checked, a temporary trigger), so it shares no catalogue.
@@ -46,6 +50,7 @@ type conn struct {
 
 	// What is known of the session, until something may have changed it.
 	touched   bool // the local transaction may have changed it
+	custom    bool // the program may have, at any time
 	inspected bool
 	guardable bool // autocommit is on
 	committed bool // reads nothing that is not committed
@@ -67,7 +72,10 @@ func Wrap(base driver.Conn, res *Resource) driver.Conn {
 }
 
 func (c *conn) Close() error {
-	err := c.base.Close()
+	var err error
+	if !c.given {
+		err = c.base.Close()
+	}
 	if c.res.Closed != nil {
 		if cerr := c.res.Closed(); err == nil {
 			err = cerr
@@ -88,6 +96,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	if err != nil {
 		return nil, err
 	}
+	c.open++
 	s := c.stmts.take()
 	s.base, s.c, s.text = base, c, query
 	return offeredStmt(s), nil
@@ -185,6 +194,9 @@ func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue)
 	if err != nil {
 		return nil, err
 	}
+	if b != nil && b.xa != nil && c.skips(query, args) {
+		return nil, driver.ErrSkip
+	}
 	if out, done, err := c.decided(ctx, b, auto, query, args, false, true); err != nil {
 		return nil, err
 	} else if done {
@@ -201,7 +213,7 @@ func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue)
 	}
 	if read {
 		res, err := c.execBase(ctx, query, args)
-		return res, b.readFailed(err, auto)
+		return b.ran(res, err, auto)
 	}
 	return b.answer(captured), nil
 }
@@ -216,6 +228,9 @@ func (c *conn) queryRows(ctx context.Context, query string, args []driver.NamedV
 	b, auto, err := c.branchFor(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if b != nil && b.xa != nil && c.skips(query, args) {
+		return nil, driver.ErrSkip
 	}
 	if out, done, err := c.decided(ctx, b, auto, query, args, false, false); err != nil {
 		return nil, err
@@ -233,7 +248,7 @@ func (c *conn) queryRows(ctx context.Context, query string, args []driver.NamedV
 	}
 	if read {
 		rows, err := c.queryBase(ctx, query, args)
-		return rows, b.readFailed(err, auto)
+		return b.ranRows(rows, err, auto)
 	}
 	return captured.Rows, nil
 }

@@ -18,6 +18,9 @@ func (b *branch) Commit() error {
 		b.end()
 		return fmt.Errorf("commit local transaction: it was rolled back before: %w", b.failed)
 	}
+	if b.xa != nil {
+		return b.commitXA()
+	}
 	if !b.begun {
 		if b.enlisted { // its statements were refused before anything ran
 			b.global.Dead(b.ref)
@@ -84,6 +87,9 @@ func (b *branch) commitBase() error {
 // readFailed ends a local transaction that the server has ended, or keeps only for
 // a ROLLBACK, because of what a statement that reads has met.
 func (b *branch) readFailed(err error, auto bool) error {
+	if err != nil && b != nil && b.xa != nil {
+		return b.failedXA(err, auto)
+	}
 	if err == nil || b == nil || b.guard || auto || b.c.res.Dialect.Classify(err) != undo.Conflict {
 		return err
 	}
@@ -167,6 +173,9 @@ func (b *branch) abandon(cause error) {
 }
 
 func (b *branch) rollbackBase(ctx context.Context) error {
+	if b.xa != nil {
+		return b.rollbackXA(ctx)
+	}
 	if b.base != nil {
 		return b.base.Rollback()
 	}
@@ -179,6 +188,9 @@ func (b *branch) renew() {
 	b.begun, b.base, b.used, b.wrote, b.bounded = false, nil, false, false, false
 	b.enlisted, b.header, b.register, b.seq = false, false, nil, 0
 	b.failed = nil
+	if b.xa != nil {
+		b.xa = &prepared{tied: b.xa.tied, cover: b.xa.cover}
+	}
 }
 
 func (b *branch) end() {

@@ -138,11 +138,7 @@ func guardError(err error) error {
 func (b *branch) commitGuarded() error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), finishTime)
 	defer cancel()
-	forget := "DELETE FROM " + b.c.res.undoTable() + " WHERE xid = '" + b.xid.String() + "'"
-	if b.c.res.Dialect.Name() == "mysql" {
-		// By the index: a scan would wait for the rows of others.
-		forget = "DELETE gtx_u FROM gtx_undo AS gtx_u FORCE INDEX (gtx_undo_xid) WHERE gtx_u.xid = '" + b.xid.String() + "'"
-	}
+	forget := b.c.res.forget(b.xid)
 	if b.base == nil {
 		if err := b.exec(ctx, forget+"; COMMIT"); err != nil {
 			b.c.bad = true // closed, it is rolled back in any case
@@ -172,6 +168,15 @@ func (b *branch) commitError(err error) error {
 func failedState(err error) bool {
 	var state interface{ SQLState() string }
 	return errors.As(err, &state) && state.SQLState() == "25P02"
+}
+
+// forget gives the text that deletes the undo rows of an XID that nobody has seen.
+func (r *Resource) forget(xid gtx.XID) string {
+	if r.Dialect.Name() == "mysql" {
+		// By the index: a scan would wait for the rows of others.
+		return "DELETE gtx_u FROM gtx_undo AS gtx_u FORCE INDEX (gtx_undo_xid) WHERE gtx_u.xid = '" + xid.String() + "'"
+	}
+	return "DELETE FROM " + r.undoTable() + " WHERE xid = '" + xid.String() + "'"
 }
 
 func (r *Resource) undoTable() string {

@@ -243,6 +243,9 @@ func (r *reader) begin(ctx context.Context, p *plan) error {
 
 // end ends the local transaction of a statement that is one.
 func (r *reader) end(p *plan) error {
+	if r.b != nil && p.locking {
+		r.b.locked()
+	}
 	switch {
 	case r.b != nil && !r.auto:
 		r.b.used = true

@@ -37,6 +37,8 @@ type Config struct {
 	// Resolve ends what a decided transaction has left in this database, so that
 	// its rows are free.
 	Resolve func(ctx context.Context, r gtx.Resolution) error
+	// Preparing is what mode XA needs; nil where the database cannot prepare.
+	Preparing *Preparing
 	// Skip, if not nil, tells that the base driver as the user configured it would
 	// answer driver.ErrSkip to Exec or Query, so that database/sql prepares.
 	Skip func(query string, args int) bool
@@ -76,6 +78,8 @@ type Resource struct {
 	ending map[gtx.XID]chan struct{} // being resolved; closed when it is done
 	// unkeyed are the tables whose rows cannot be told apart, as far as it is known.
 	unkeyed map[string]time.Time
+	// shared are the tables that modes AT and XA both write, for a while.
+	shared map[string]time.Time
 }
 
 type cachedTable struct {
@@ -91,7 +95,7 @@ func NewResource(cfg Config) *Resource {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Resource{Config: cfg, tables: map[string]cachedTable{}, ending: map[gtx.XID]chan struct{}{}, unkeyed: map[string]time.Time{}}
+	return &Resource{Config: cfg, tables: map[string]cachedTable{}, ending: map[gtx.XID]chan struct{}{}, unkeyed: map[string]time.Time{}, shared: map[string]time.Time{}}
 }
 
 // table reads the catalogue at most once per tableTTL and table.

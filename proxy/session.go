@@ -125,6 +125,7 @@ func (c *conn) affected(effect effect, text string) {
 	if effect != noEffect && c.res.Dialect.Name() == "mysql" {
 		c.strayed = c.strayed || strings.Contains(strings.ToLower(text), "use")
 	}
+	c.custom = c.custom || effect == sessionMaybe || effect == schemaMaybe
 	switch effect {
 	case schemaMaybe:
 		c.res.forgetTables()

@@ -24,7 +24,13 @@ type stmt struct {
 
 // Close is the base statement's, also the second time.
 func (s *stmt) Close() error {
+	if !s.closed {
+		s.c.open--
+	}
 	s.closed, s.text = true, "" // others of its slab may live on
+	if s.c.given {
+		return nil // it ends with the connection
+	}
 	return s.base.Close()
 }
 
@@ -110,7 +116,7 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 		}
 	}
 	res, err := s.execBase(ctx, args)
-	return res, b.readFailed(err, auto)
+	return b.ran(res, err, auto)
 }
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
@@ -141,7 +147,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 		}
 	}
 	rows, err := s.queryBase(ctx, args)
-	return rows, b.readFailed(err, auto)
+	return b.ranRows(rows, err, auto)
 }
 
 // execBase calls a base statement as database/sql would.

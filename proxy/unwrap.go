@@ -53,7 +53,7 @@ func (c *conn) lend() (driver.Conn, error) {
 	c.statements.Clear()
 	c.res.forgetTables()
 	c.forgetSession()
-	c.touched = true
+	c.touched, c.custom = true, true
 	switch c.res.Dialect.Name() {
 	case "sqlite":
 		c.apart = true

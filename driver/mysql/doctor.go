@@ -47,6 +47,11 @@ func (d Dialect) Diagnose(ctx context.Context, q undo.Query) ([]undo.Finding, er
 		Name: "max_allowed_packet", Level: undo.Info, Value: vars["max_allowed_packet"] + " bytes",
 		Reason: "a row whose image is wider cannot be captured",
 	})
+	prepare, err := prepareFinding(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, prepare)
 	schema, err := q(ctx, "SELECT DATABASE()")
 	if err != nil {
 		return nil, fmt.Errorf("read current database: %w", err)

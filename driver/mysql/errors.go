@@ -80,7 +80,7 @@ func classOf(number uint16) undo.ErrorClass {
 	switch number {
 	case errDuplicate, errDuplicateName:
 		return undo.Duplicate
-	case errLockTimeout, errDeadlock, errNoWait, errCheckread:
+	case errLockTimeout, errDeadlock, errNoWait, errCheckread, errXARolledTime, errXARolledLocked:
 		return undo.Conflict
 	case errNoTable:
 		return undo.NoTable

@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/globaltx/globaltx/proxy/sqltext"
@@ -120,3 +121,13 @@ func qualified(text, name string) bool {
 		from = i + len(name)
 	}
 }
+
+// MayWrite is for mode XA: variables of the session do not count.
+func (Dialect) MayWrite(s *sqltext.Statement) bool {
+	return slices.ContainsFunc(s.Functions, func(f string) bool {
+		return !strings.HasPrefix(f, "@") && (!steady[f] && !fickle[f] || qualified(s.Text, f))
+	})
+}
+
+// WroteQuery is none: the server does not tell.
+func (Dialect) WroteQuery() string { return "" }

@@ -43,6 +43,13 @@ func (Dialect) DirtySession() string {
 // BoundWait is empty: innodb_lock_wait_timeout always bounds.
 func (Dialect) BoundWait() string { return "" }
 
+// Gapless asks by either name of the variable. Above READ COMMITTED the statements of
+// capture that count and stamp undo rows by gtx_undo_xid lock to the next entry, or to
+// the end of the index, where every new XID goes.
+func (Dialect) Gapless() string {
+	return "SHOW VARIABLES WHERE Variable_name IN ('transaction_isolation', 'tx_isolation') AND Value LIKE 'READ-%COMMITTED'"
+}
+
 // others is the condition for undo rows of a table that are not own's.
 func others(id string, own gtx.XID) string {
 	text := undoAlias + ".tbl=" + tableLiteral(&undo.Table{ID: id})

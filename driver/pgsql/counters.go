@@ -77,6 +77,17 @@ var harmless = map[string]bool{
 	"version": true, "pg_backend_pid": true, "txid_current": true, "pg_current_xact_id": true, "count": true, "to_regclass": true, "session_user": true, "current_catalog": true,
 }
 
+// MayWrite is for mode XA, see Calls.
+func (Dialect) MayWrite(s *sqltext.Statement) bool {
+	return slices.ContainsFunc(s.Functions, func(name string) bool { return !repeatable[name] && !harmless[name] })
+}
+
+// WroteQuery asks for a transaction ID, which a local transaction gets when it first
+// writes.
+func (Dialect) WroteQuery() string {
+	return "SELECT 1 WHERE pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL"
+}
+
 // Blurs tells that a change of r may be uncountable.
 func (Dialect) Blurs(r *proxy.Capture) bool {
 	blurs := func(s *sqltext.Statement, t *undo.Table) bool {

@@ -16,10 +16,10 @@ var _ undo.Doctor = Dialect{}
 // default: a statement that waits longer for a row has waited in vain.
 const longLockTimeout = 30_000
 
-// Diagnose reads settings and privileges from the catalogue, with four questions.
+// Diagnose reads settings and privileges from the catalogue, with five questions.
 func (d Dialect) Diagnose(ctx context.Context, q undo.Query) ([]undo.Finding, error) {
 	rows, err := q(ctx, "SELECT name, setting FROM pg_catalog.pg_settings WHERE name IN ('server_version', 'standard_conforming_strings', 'client_encoding',"+
-		" 'default_transaction_isolation', 'default_transaction_read_only', 'lock_timeout', 'max_prepared_transactions')"+
+		" 'default_transaction_isolation', 'default_transaction_read_only', 'lock_timeout')"+
 		" UNION ALL SELECT 'recovery', pg_catalog.pg_is_in_recovery()::text")
 	if err != nil {
 		return nil, fmt.Errorf("read settings: %w", err)
@@ -36,11 +36,11 @@ func (d Dialect) Diagnose(ctx context.Context, q undo.Query) ([]undo.Finding, er
 		out = append(out, undo.Finding{Name: name, Level: undo.Info, Value: set[name]})
 	}
 	out = append(out, readOnly(set), lockWait(set["lock_timeout"]))
-	prepared := undo.Finding{Name: "max_prepared_transactions", Level: undo.Info, Value: set["max_prepared_transactions"]}
-	if prepared.Value == "0" {
-		prepared.Reason = "enough for transactions with an undo log; a mode with prepared transactions would need more"
+	prepare, err := prepareFinding(ctx, q)
+	if err != nil {
+		return nil, err
 	}
-	out = append(out, prepared)
+	out = append(out, prepare)
 	own, err := d.own(ctx, q)
 	if err != nil {
 		return nil, err

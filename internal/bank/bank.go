@@ -25,6 +25,9 @@ type Side struct {
 	DB *sql.DB
 	// Dialect gives placeholders and sorts errors.
 	Dialect undo.Dialect
+	// Context, if not nil, is what becomes of the context of Move on this side: see
+	// gtx.InMode.
+	Context func(context.Context) context.Context
 }
 
 // Config of a Bank.
@@ -127,6 +130,18 @@ func (b *Bank) Move(ctx context.Context, t Transfer, between func() error) error
 	return nil
 }
 
+// Dry does what Move does and rolls back both local transactions: a transfer that is
+// given up, without a global transaction.
+func (b *Bank) Dry(ctx context.Context, t Transfer) error {
+	if err := b.from.enter(ctx, t.ID, t.From, -t.Amount, (*sql.Tx).Rollback); err != nil {
+		return fmt.Errorf("withdraw: %w", err)
+	}
+	if err := b.to.enter(ctx, t.ID, t.To, t.Amount, (*sql.Tx).Rollback); err != nil {
+		return fmt.Errorf("deposit: %w", err)
+	}
+	return nil
+}
+
 func (b *Bank) sides() [2]*side { return [2]*side{&b.from, &b.to} }
 
 func (s *side) create(ctx context.Context, accounts int, balance int64) error {
@@ -152,6 +167,14 @@ func (s *side) create(ctx context.Context, accounts int, balance int64) error {
 
 // book changes the balance and writes the row that traces the transfer.
 func (s *side) book(ctx context.Context, id string, account int, amount int64) error {
+	return s.enter(ctx, id, account, amount, (*sql.Tx).Commit)
+}
+
+// enter is book with another end.
+func (s *side) enter(ctx context.Context, id string, account int, amount int64, end func(*sql.Tx) error) error {
+	if s.Context != nil {
+		ctx = s.Context(ctx)
+	}
 	tx, err := s.DB.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -172,5 +195,5 @@ func (s *side) book(ctx context.Context, id string, account int, amount int64) e
 		s.transfer, p(1), p(2), p(3)), id, account, amount); err != nil {
 		return err
 	}
-	return tx.Commit()
+	return end(tx)
 }

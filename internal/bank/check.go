@@ -138,18 +138,24 @@ func each[K string | int, V any](m map[K]V, f func(K, V) error) (errs []error) {
 type Left struct {
 	Undo    int // rows of gtx_undo: restorable images, and locks
 	Headers int // rows of gtx_branch
-	XIDs    int // global transactions they belong to
+	// Prepared counts branches of modes XA and ThreePhase that wait for their end.
+	Prepared int
+	XIDs     int // global transactions they belong to
 }
 
 // None reports whether nothing is left.
 func (l Left) None() bool { return l == Left{} }
 
 func (l Left) String() string {
-	return fmt.Sprintf("%d undo rows and %d branch headers of %d transactions", l.Undo, l.Headers, l.XIDs)
+	text := fmt.Sprintf("%d undo rows and %d branch headers of %d transactions", l.Undo, l.Headers, l.XIDs)
+	if l.Prepared > 0 {
+		text = fmt.Sprintf("%d prepared branches, %s", l.Prepared, text)
+	}
+	return text
 }
 
-// Leftovers counts rows of the undo log in both databases, of the decision log
-// with identity log only, or of every one for zero.
+// Leftovers counts rows of the undo log and prepared branches in both databases, of
+// the decision log with identity log only, or of every one for zero.
 func (b *Bank) Leftovers(ctx context.Context, log uint64) (Left, error) {
 	var l Left
 	xids := map[string]bool{}
@@ -161,6 +167,16 @@ func (b *Bank) Leftovers(ctx context.Context, log uint64) (Left, error) {
 		for table, n := range map[string]*int{"gtx_undo": &l.Undo, "gtx_branch": &l.Headers} {
 			if err := s.countXIDs(ctx, table, log, n, xids); err != nil {
 				return Left{}, fmt.Errorf("count %s in bank %q: %w", table, s.label, err)
+			}
+		}
+		names, err := Prepared(ctx, s.Side)
+		if err != nil {
+			return Left{}, fmt.Errorf("bank %q: %w", s.label, err)
+		}
+		for _, n := range names {
+			if log == 0 || n.XID.Log == log {
+				l.Prepared++
+				xids[n.XID.String()] = true
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,8 +37,9 @@ type Load struct {
 	Between func(gtx.XID, Transfer) error
 	// Ended, if not nil, is called after each transfer with what Run returned.
 	Ended func(Transfer, error)
-	// Options of gtx.Run.
-	Options []gtx.Option
+	// Options of gtx.Run, and, if not nil, those of the n-th transfer, from 1.
+	Options   []gtx.Option
+	OptionsOf func(n int64) []gtx.Option
 }
 
 // Run runs the load and returns when every transfer that was begun has ended.
@@ -84,6 +86,9 @@ func (l *Load) one(ctx context.Context, n int64, opts []gtx.Option, tally *Tally
 	var xid gtx.XID
 	tries, local := 0, 0 // local counts tries whose first branch had committed
 	begin := time.Now()
+	if l.OptionsOf != nil {
+		opts = append(slices.Clip(opts), l.OptionsOf(n)...)
+	}
 	err := gtx.Run(ctx, func(ctx context.Context) error {
 		tries++
 		if tx, ok := gtx.FromContext(ctx); ok {

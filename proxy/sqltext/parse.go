@@ -18,6 +18,26 @@ func Parse(text string, d Dialect, m Mode) (*Statement, error) {
 	return st, nil
 }
 
+// Alone reports whether a text is known to hold at most one statement, also one that Parse
+// refuses. A body in BEGIN and END counts as many.
+func Alone(text string, d Dialect, m Mode) bool {
+	l := &lexer{text: text, d: d, m: m}
+	if l.run() != nil {
+		return false
+	}
+	for i := 0; i < len(l.toks); i++ {
+		t := &l.toks[i]
+		if t.kind == tOpen {
+			i = int(t.mate)
+			continue
+		}
+		if t.kind == tOp && t.op == ';' && i+1 < len(l.toks) && l.toks[i+1].kind != tEnd {
+			return false
+		}
+	}
+	return true
+}
+
 // lexers keeps the memory for tokens, which no statement refers to.
 var lexers = sync.Pool{New: func() any { return new(lexer) }}
 
