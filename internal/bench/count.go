@@ -106,26 +106,30 @@ func (b *bench) any(ctx context.Context, db *sql.DB, j job, global bool, around 
 // forced reads how often the server has forced its log to the disk. ok is false
 // where it does not tell.
 func (b *bench) forced(ctx context.Context) (n int64, ok bool, err error) {
+	return forced(ctx, b.plain, b.Dialect)
+}
+
+func forced(ctx context.Context, db *sql.DB, dialect undo.Dialect) (n int64, ok bool, err error) {
 	read := func() (n int64, err error) {
-		switch b.Dialect.Name() {
+		switch dialect.Name() {
 		case "mysql":
 			var name string
-			err = b.plain.QueryRowContext(ctx, "SHOW GLOBAL STATUS WHERE Variable_name IN ('Innodb_os_log_fsyncs', 'Innodb_data_fsyncs')").Scan(&name, &n)
+			err = db.QueryRowContext(ctx, "SHOW GLOBAL STATUS WHERE Variable_name IN ('Innodb_os_log_fsyncs', 'Innodb_data_fsyncs')").Scan(&name, &n)
 		case "postgres":
 			// Postgres 18 counts in pg_stat_io what was in pg_stat_wal before.
 			var version int
-			if err = b.plain.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
+			if err = db.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
 				break
 			}
 			from := "SELECT wal_sync FROM pg_stat_wal"
 			if version >= 180000 {
 				from = "SELECT sum(fsyncs)::bigint FROM pg_stat_io WHERE object = 'wal'"
 			}
-			err = b.plain.QueryRowContext(ctx, from).Scan(&n)
+			err = db.QueryRowContext(ctx, from).Scan(&n)
 		}
 		return n, err
 	}
-	if b.Dialect.Name() == "sqlite" {
+	if dialect.Name() == "sqlite" {
 		return 0, false, nil
 	}
 	// Connections that have been closed may still be adding.

@@ -46,39 +46,71 @@ func (a *actor) resolver(d *database) *undo.Resolver {
 type part struct {
 	db     *database
 	rows   []int
-	remote *actor // runs it, nil for the own process
-	giveUp bool   // it rolls back before its COMMIT
+	mode   gtx.Mode // XA: prepared; in a three-phase plan all are
+	remote *actor   // runs it, nil for the own process
+	giveUp bool     // it rolls back before its COMMIT
 	think  time.Duration
 }
 
 // plan is what a program does in one global transaction.
 type plan struct {
+	mode   gtx.Mode
 	parts  []part
 	giveUp bool // the function returns an error at the end
 	bold   bool // it commits although a part has failed
 	think  time.Duration
+	// impatient, if not zero, is when the program asks for a rollback whatever goes on,
+	// its own commit included (rules B3, C4).
+	impatient time.Duration
 	// done hears the end: what gtx.Run returned.
 	done func(x gtx.XID, err error)
+}
+
+// in is the mode of a part of pl.
+func (pt part) in(pl plan) gtx.Mode {
+	if pl.mode != gtx.AT {
+		return pl.mode
+	}
+	return pt.mode
 }
 
 // run runs a plan in gtx.Run.
 func (a *actor) run(pl plan) {
 	a.w.spawn(a.p, func() {
 		var xid gtx.XID
+		opts := []gtx.Option{gtx.WithCoordinator(a.c), gtx.WithRetries(0), gtx.WithMode(pl.mode)}
+		if pl.mode == gtx.ThreePhase {
+			opts = append(opts, gtx.WithResources(a.vote(pl)...))
+		}
 		err := gtx.Run(context.Background(), func(ctx context.Context) error {
 			tx, _ := gtx.FromContext(ctx)
 			xid = tx.XID()
+			if pl.impatient > 0 {
+				a.w.in(pl.impatient, "", func() { a.rollback(xid) })
+			}
 			return a.body(ctx, tx, pl)
-		}, gtx.WithCoordinator(a.c), gtx.WithRetries(0))
+		}, opts...)
 		if a.p.dead {
 			return
 		}
 		a.w.tracef("%s: %s ends: %s", a.name, short(xid), runWord(err))
+		if a.w.chance(a.w.opts.endsHere) {
+			a.endHere(pl, xid, err)
+		}
 		a.ended(xid, err)
 		if pl.done != nil {
 			pl.done(xid, err)
 		}
 	})
+}
+
+// rollback asks beside whatever else the program does.
+func (a *actor) rollback(x gtx.XID) {
+	if a.p.dead {
+		return
+	}
+	a.w.count("rollback asked beside")
+	a.w.spawn(a.p, func() { _, _ = a.c.Rollback(context.Background(), x) })
 }
 
 func runWord(err error) string {
@@ -94,6 +126,7 @@ func runWord(err error) string {
 func (a *actor) body(ctx context.Context, tx *gtx.Tx, pl plan) error {
 	for _, pt := range pl.parts {
 		var err error
+		pt.mode = pt.in(pl)
 		if pt.remote != nil {
 			err = a.callRemote(tx, pt)
 		} else {
@@ -153,7 +186,11 @@ func (a *actor) askLater(x gtx.XID) {
 // branch runs one local transaction, again after a conflict.
 func (a *actor) branch(tx *gtx.Tx, pt part) error {
 	for try := 0; ; try++ {
-		err := a.branchOnce(tx, pt)
+		once := a.branchOnce
+		if pt.mode != gtx.AT {
+			once = a.prepareOnce
+		}
+		err := once(tx, pt)
 		var held *gtx.ConflictError
 		if err == nil || a.p.dead || try == branchTries || !errors.As(err, &held) {
 			return err
@@ -267,6 +304,9 @@ func (t *localTx) change(n int, seq int64) error {
 	switch {
 	case held && u.owner != t.xid:
 		return &gtx.ConflictError{Holder: u.owner, Table: "t"}
+	case held && u.after != before && t.d.w.truth.fate(t.xid).overAT:
+		t.d.w.count("late branch met a row of both modes")
+		return gtx.ErrDirty // rule T4
 	case held && u.after != before:
 		t.d.w.fail("S2", "%s: row %d is dirty under %s", t.d.id, n, short(t.xid))
 		return gtx.ErrDirty
@@ -366,6 +406,9 @@ func (a *actor) plain(d *database, n int) {
 	a.w.spawn(a.p, func() {
 		for range branchTries {
 			holder, err := a.plainOnce(d, n)
+			if errors.Is(err, errLockTime) {
+				a.w.tracef("%s: row %d of %s is locked, gives up", a.name, n, d.id)
+			}
 			if err != nil || holder.IsZero() || a.p.dead {
 				return
 			}

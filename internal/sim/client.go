@@ -27,6 +27,8 @@ const (
 	askAck
 	askHello
 	askScan
+	askReady
+	askClaim
 )
 
 // question is a request on its way, with all of its tries.
@@ -89,7 +91,7 @@ func (q *question) send() {
 		return
 	}
 	life := n.life
-	w.send(q.text, func() {
+	w.carry(q.owner.place, n.name, q.text, func() {
 		n.awake(life, func() {
 			if w.tracing {
 				w.tracef("%s gets %s", n.name, q.text)
@@ -168,7 +170,7 @@ func (c *client) wait(kind askKind, text string, xid gtx.XID, event func(q *ques
 func (c *client) Begin(_ context.Context, req gtx.BeginRequest) (gtx.XID, error) {
 	key := c.p.w.rnd.Uint64() | 1
 	r, err := c.wait(askBegin, c.p.name+" begin", gtx.XID{}, func(q *question) coordinator.Event {
-		return coordinator.Begin{Call: q, Timeout: c.timeout, First: req.First, Key: key}
+		return coordinator.Begin{Call: q, Timeout: c.timeout, First: req.First, Key: key, Mode: req.Mode, Resources: req.Resources}
 	})
 	if err == nil {
 		if c.keys == nil {

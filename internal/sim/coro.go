@@ -69,13 +69,14 @@ func (w *World) sleep(d time.Duration) {
 type process struct {
 	w     *World
 	name  string
+	place string // a name of the network: a worker's is its database
 	dead  bool
 	coros []*coro
 	open  []*localTx // connections to databases with a local transaction
 }
 
 func (w *World) newProcess(name string) *process {
-	p := &process{w: w, name: name}
+	p := &process{w: w, name: name, place: name}
 	w.procs = append(w.procs, p)
 	return p
 }

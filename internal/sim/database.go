@@ -22,9 +22,12 @@ type database struct {
 	headers map[header]struct{}
 	locks   map[lockKey]*rowLock
 	open    []*localTx
+	// prepared are the branches of mode XA that wait for the decision, oldest first.
+	prepared []*prepared
 
 	chains  [][]write // of every row, for the checks
 	workers []*worker
+	site    *site // of the textbook's protocol, if a script plays it
 }
 
 type header struct {
@@ -104,6 +107,9 @@ func (d *database) restart() {
 	if d.down {
 		d.w.tracef("database %s is back", d.id)
 		d.down = false
+		if d.site != nil {
+			d.site.recover()
+		}
 	}
 }
 
@@ -428,7 +434,7 @@ func (d *database) show() string {
 			s += fmt.Sprintf(" u%d:%s", n, short(u.owner))
 		}
 	}
-	return fmt.Sprintf("%s h:%d", s, len(d.headers))
+	return fmt.Sprintf("%s h:%d%s", s, len(d.headers), d.showPrepared())
 }
 
 // value is what t sees of a row.

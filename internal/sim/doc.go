@@ -4,9 +4,10 @@
 // crashes at any step (docs/simulation.md).
 //
 // It runs the shipped code: coordinator.Machine, coordinator.Call, gtx.Run and
-// gtx.Join, gtx.Deliver, and undo.Resolver over a model of a database. Only the
-// driver's order of steps in a local transaction (rules T1 to T5, W2, W6) is
-// written down once more, in app.go, since the driver's own speaks SQL. What
+// gtx.Join, gtx.Deliver, undo.Resolver and xa.Resolver over a model of a database.
+// Only the driver's order of steps in a local transaction (rules T1 to T5, W2, W6, X1)
+// is written down once more, in app.go and appxa.go, since the driver's own speaks SQL.
+// What is not shipped is in textbook.go: three-phase commit with time-outs. What
 // blocks runs as a coroutine; time is virtual; nothing depends on anything but
 // the seed, so a seed that fails fails again.
 //

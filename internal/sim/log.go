@@ -76,6 +76,10 @@ func (w *World) append(name string, a coordinator.Append, done func(coordinator.
 		w.count("append lost")
 		return
 	}
+	if w.apart(name, theLog) {
+		w.tracef("cut off: %s", text)
+		return
+	}
 	sent := w.now
 	w.in(d, text, func() {
 		ok := w.log.add(a.Prev, a.Body)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/gtx/coordinator"
+	"github.com/globaltx/globaltx/xa"
 )
 
 // What a node does with its time, as the shipped one does.
@@ -344,7 +345,7 @@ func (n *node) reply(a coordinator.Reply) {
 	if w.tracing && q.text != "" {
 		w.tracef("%s answers %s: %s", n.name, q.text, describeReply(q, a))
 	}
-	w.send(q.text+" answer", func() { q.answered(a) })
+	w.carry(n.name, q.owner.place, q.text+" answer", func() { q.answered(a) })
 }
 
 func describeReply(q *question, a coordinator.Reply) string {
@@ -353,24 +354,28 @@ func describeReply(q *question, a coordinator.Reply) string {
 		return a.Err.Error()
 	case q.kind == askBegin:
 		return short(a.XID)
-	case q.kind == askRegister || q.kind == askAck || q.kind == askHello || q.kind == askScan:
+	case q.kind == askRegister || q.kind == askAck || q.kind == askHello || q.kind == askScan || q.kind == askReady:
 		return "ok"
 	}
 	return a.Status.String()
 }
 
-// short names an XID inside one log.
-func short(x gtx.XID) string { return fmt.Sprintf("%d-%d", x.Epoch, x.Seq) }
+// short names an XID inside one log, as its text does.
+func short(x gtx.XID) string { return fmt.Sprintf("%x-%x", x.Epoch, x.Seq) }
 
 // push carries a decision to one of the workers of a resource.
 func (n *node) push(p coordinator.Push) {
 	w := n.w
 	w.truth.pushed(n, p)
-	d := w.database(p.Resource)
+	id := p.Resource
+	if db, ok := xa.Database(id); ok {
+		id = db
+	}
+	d := w.database(id)
 	if d == nil {
 		w.fail("I1", "push to unknown resource %q", p.Resource)
 		return
 	}
 	res := p.Resolution
-	w.send(fmt.Sprintf("push %s %s %s", short(p.XID), p.Status, p.Resource), func() { d.deliver(res) })
+	w.carry(n.name, string(d.id), fmt.Sprintf("push %s %s %s", short(p.XID), p.Status, p.Resource), func() { d.deliver(p.Resource, res) })
 }

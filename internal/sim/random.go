@@ -76,13 +76,23 @@ func (w *World) storm() {
 // randomProgram begins one global transaction.
 func (w *World) randomProgram(name string) {
 	a := w.newActor(name, pick(w.rnd, time.Second, 5*time.Second, virtualExpiry))
-	pl := plan{giveUp: w.chance(0.08), bold: w.chance(0.15)}
+	pl := plan{giveUp: w.chance(0.08), bold: w.chance(0.15), mode: pick(w.rnd, gtx.AT, gtx.AT, gtx.XA, gtx.ThreePhase)}
 	if w.chance(0.4) {
 		pl.think = w.between(0, 3*time.Second)
+	}
+	if w.chance(0.1) {
+		pl.impatient = w.between(1, 2*time.Second)
 	}
 	for i := range 1 + w.rnd.IntN(3) {
 		d := w.dbs[w.rnd.IntN(len(w.dbs))]
 		pt := part{db: d, giveUp: w.chance(0.04)}
+		if w.chance(0.2) {
+			pt.mode = gtx.XA // beside others of the same transaction
+		}
+		if pl.mode != gtx.AT && w.chance(0.1) { // only reads
+			pl.parts = append(pl.parts, pt)
+			continue
+		}
 		pt.rows = append(pt.rows, w.rnd.IntN(len(d.rows)))
 		if w.chance(0.3) {
 			pt.rows = append(pt.rows, w.rnd.IntN(len(d.rows)))
@@ -112,7 +122,12 @@ func (w *World) fault() {
 	d := w.dbs[w.rnd.IntN(len(w.dbs))]
 	wk := d.workers[w.rnd.IntN(len(d.workers))]
 	mend := w.between(0, 3*time.Second)
-	switch w.rnd.IntN(10) {
+	switch w.rnd.IntN(11) {
+	case 10:
+		w.count("network cut")
+		w.island = []string{n.name, string(d.id)}
+		w.tracef("%v are cut off", w.island)
+		w.in(2*mend, "", func() { w.island = nil })
 	case 0, 1:
 		n.crash()
 		w.in(mend, "", n.revive)
@@ -170,6 +185,7 @@ func (wk *worker) revive() {
 func (w *World) heal() {
 	w.tracef("the faults end")
 	w.opts.calm()
+	w.island = nil
 	for _, d := range w.dbs {
 		d.restart()
 		for _, wk := range d.workers {

@@ -16,6 +16,7 @@ const (
 	recKeep     = 4
 	recTrim     = 5
 	recHandover = 6
+	recClose    = 7
 )
 
 // logMessage is what the checks need of a log message. It is read by code of
@@ -78,6 +79,8 @@ func parse(b []byte) (m logMessage, ok bool) {
 			}
 		case recDone:
 			rec.epoch, rec.seq = num(), num()
+		case recClose:
+			rec.epoch = num()
 		case recTrim:
 			rec.upTo = num()
 			if len(r) < hashLen {
@@ -110,13 +113,15 @@ func describe(body []byte) string {
 		case recEpoch:
 			parts = append(parts, fmt.Sprintf("Epoch %d", m.epoch))
 		case recCommit:
-			parts = append(parts, fmt.Sprintf("Commit %d-%d %v", r.epoch, r.seq, r.resources))
+			parts = append(parts, fmt.Sprintf("Commit %x-%x %v", r.epoch, r.seq, r.resources))
 		case recKeep:
-			parts = append(parts, fmt.Sprintf("Keep %d-%d %v", r.epoch, r.seq, r.resources))
+			parts = append(parts, fmt.Sprintf("Keep %x-%x %v", r.epoch, r.seq, r.resources))
 		case recDone:
-			parts = append(parts, fmt.Sprintf("Done %d-%d", r.epoch, r.seq))
+			parts = append(parts, fmt.Sprintf("Done %x-%x", r.epoch, r.seq))
 		case recTrim:
 			parts = append(parts, fmt.Sprintf("Trim %d", r.upTo))
+		case recClose:
+			parts = append(parts, fmt.Sprintf("Close %d", r.epoch))
 		case recHandover:
 			parts = append(parts, "Handover …")
 		default:

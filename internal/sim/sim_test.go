@@ -23,7 +23,7 @@ func TestRandomSchedules(t *testing.T) {
 
 // TestSeedReproduces runs seeds twice: a failure that is found can be looked at.
 func TestSeedReproduces(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(100) {
 		first, second := Run(seed, true), Run(seed, true)
 		if diff := cmp.Diff(first.Trace, second.Trace); diff != "" {
 			t.Fatalf("seed %d runs in two ways:\n%s", seed, diff)

@@ -25,6 +25,11 @@ const EnoughSeeds = 2000
 // Interesting is what a run must have met to be worth anything.
 var Interesting = []string{
 	"COMMIT late", "COMMIT lost", "COMMIT settled as dead", "COMMIT settled as done", "Trim appended",
+	"Close appended", "PREPARE late", "PREPARE lost", "PREPARE not settled", "PREPARE refused", "PREPARE settled as done",
+	"answer to PREPARE lost", "claim came too late", "claim committed", "end of a branch that is gone",
+	"end of a prepared branch late", "end of a prepared branch lost", "pre-committed told", "prepared branch was attached", "prepared branch was busy",
+	"prepared mode met an undo row", "prepared mode only read", "scan committed a prepared branch",
+	"scan rolled a prepared branch back", "voted no",
 	"aborted told", "active transactions handed over", "adopted transaction committed", "ambiguous append",
 	"ambiguous append landed late", "answer to COMMIT lost", "answer to an append lost", "append lost",
 	"application crashed", "branch kept", "branch undone", "call to another service timed out",
@@ -34,7 +39,7 @@ var Interesting = []string{
 	"gave up waiting for a holder", "guard or claim waited for a header", "handed over",
 	"hole found in place of an append", "holder ended", "leader deposed", "leader found a hole",
 	"lock wait timed out", "log trimmed", "log trimmed while it was read", "message delivered twice",
-	"message lost", "plain write", "push for nobody", "row met twice", "scan found something",
+	"message lost", "network cut", "plain write", "push for nobody", "row met twice", "scan found something",
 	"stale append let in by the server", "stale read", "took the lead",
 	"two coordinators thought they lead", "unfinished commit kept over a trim", "unknown outcome resolved",
 	"unknown told", "waited for a holder", "waited for a lock", "worker crashed",

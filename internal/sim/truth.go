@@ -17,6 +17,7 @@ type truth struct {
 	logID         uint64
 	epoch, writer uint64
 	xids          map[xidKey]*fate
+	closed        uint64  // epochs until then have no three-phase transaction to claim
 	order         []*fate // as begun
 }
 
@@ -38,6 +39,14 @@ type fate struct {
 	open      map[gtx.BranchRef]bool // committed locally, phase two has not been here
 	rolled    map[gtx.ResourceID][]gtx.BranchID
 	dead      []gtx.BranchRef // by the TM's own words
+	confirmed []gtx.BranchRef // the same
+
+	// Of branches that prepare, and of three-phase commit.
+	registered   []gtx.BranchRef
+	precommitted []gtx.ResourceID // somebody was told that these have all prepared
+	toldIn       uint64           // epoch of who told it last
+	overAT       bool             // a prepared branch has committed over an undo row of its own XID
+	textbook     bool             // has a coordinator without a log: see textbook.go
 }
 
 func (t *truth) init() { t.xids = map[xidKey]*fate{} }
@@ -93,6 +102,7 @@ func (t *truth) landed(seq uint64, body []byte) {
 			if len(f.undone) > 0 {
 				t.w.fail("S1", "%s is committed, and %v was undone before", short(x), f.undone)
 			}
+			t.commitRecord(f, m.epoch, r.resources)
 			if m.epoch != r.epoch {
 				t.w.count("adopted transaction committed")
 			}
@@ -113,6 +123,9 @@ func (t *truth) landed(seq uint64, body []byte) {
 			}
 		case recTrim:
 			t.w.count("Trim appended")
+		case recClose:
+			t.closed = max(t.closed, r.epoch)
+			t.w.count("Close appended")
 		case recHandover:
 			t.w.count("active transactions handed over")
 		}
@@ -149,6 +162,8 @@ func (t *truth) say(who string, x gtx.XID, st gtx.Status) {
 			t.w.fail("S1", "%s says that %s is aborted after committed was said", who, short(x))
 		}
 		f.told = gtx.Aborted
+	case gtx.PreCommitted:
+		t.w.fail("H2", "%s answers that %s is pre-committed, which is no decision", who, short(x))
 	case gtx.Expired:
 		t.w.count("expired answered")
 		if f.committed && !f.done {
@@ -173,17 +188,31 @@ func (t *truth) answered(n *node, q *question, a coordinator.Reply) {
 		t.fate(a.XID).began = n.name
 	case askRegister:
 		f := t.fate(q.xid)
+		if e, ok := q.event.(coordinator.Register); ok {
+			t.registers(n, q.xid, e.Ref)
+		}
 		if f.ended && n.m != nil && n.m.Epoch() == t.epoch {
 			t.w.fail("L7", "%s registers a branch of %s, which was said to be aborted", n.name, short(q.xid))
 		}
-	case askCommit, askRollback, askOutcome, askAwait:
+	case askCommit, askRollback, askOutcome, askAwait, askClaim:
+		if q.kind == askClaim && a.Status == gtx.Aborted {
+			t.w.count("claim came too late")
+		}
+		t.keepsWord(n, q.xid, a.Status)
 		t.say(n.name, q.xid, a.Status)
 		t.fate(q.xid).ended = a.Status == gtx.Aborted
 	}
 }
 
 // pushed checks a decision that goes to the workers.
-func (t *truth) pushed(n *node, p coordinator.Push) { t.say(n.name+" (push)", p.XID, p.Status) }
+func (t *truth) pushed(n *node, p coordinator.Push) {
+	if p.Status == gtx.PreCommitted {
+		t.precommits(n, p)
+		return
+	}
+	t.keepsWord(n, p.XID, p.Status)
+	t.say(n.name+" (push)", p.XID, p.Status)
+}
 
 // committedLocally is called when a branch commits in its database.
 func (t *truth) committedLocally(x gtx.XID, ref gtx.BranchRef) {
@@ -264,6 +293,7 @@ func (t *truth) commits(x gtx.XID, confirmed, dead []gtx.BranchRef) {
 		}
 	}
 	f.dead = append(f.dead, dead...)
+	f.confirmed = append(f.confirmed, confirmed...)
 }
 
 // outcome is what an application was told by gtx.Run.

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,11 +24,12 @@ type World struct {
 	due  agenda
 	held []*item // taken off the agenda by a script
 
-	log     decisionLog
-	nodes   []*node
-	dbs     []*database
-	procs   []*process
-	running *coro
+	log       decisionLog
+	nodes     []*node
+	dbs       []*database
+	textbooks []*textbook // of scripts
+	procs     []*process
+	running   *coro
 
 	truth    truth
 	branches gtx.BranchID // last minted
@@ -39,6 +41,7 @@ type World struct {
 	trace   strings.Builder
 	holds   []string // texts of items that are held back
 	asked   *node    // gets every request, if a script says so
+	island  []string // places that are cut off from all others
 	err     error    // the first violation; ends the run
 }
 
@@ -151,6 +154,23 @@ func (w *World) send(text string, fn func()) {
 		w.count("message delivered twice")
 		w.in(w.delay(), text, fn)
 	}
+}
+
+// theLog is the place of the log in the network.
+const theLog = "log"
+
+// carry sends a message between two places, if the network is whole.
+func (w *World) carry(from, to, text string, fn func()) {
+	if w.apart(from, to) {
+		w.tracef("cut off: %s", text)
+		return
+	}
+	w.send(text, fn)
+}
+
+// apart tells that the network is cut between two places.
+func (w *World) apart(from, to string) bool {
+	return slices.Contains(w.island, from) != slices.Contains(w.island, to)
 }
 
 // Violation is a property of the protocol that does not hold.

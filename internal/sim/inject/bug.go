@@ -27,7 +27,9 @@ type Edit struct {
 }
 
 // Bugs gives every bug, in a fixed order.
-func Bugs() []Bug { return slices.Concat(logBugs, trimBugs, decisionBugs, branchBugs) }
+func Bugs() []Bug {
+	return slices.Concat(logBugs, trimBugs, decisionBugs, branchBugs, preparedBugs, threePhaseBugs)
+}
 
 // one is a bug of one edit.
 func one(name, rule, file, before, after string) Bug {

@@ -33,7 +33,7 @@ var logBugs = []Bug{
 		"m.stepDown(fmt.Errorf(\"settle append at %d: %w\", at, ErrGap)) // rule L4\n\t\treturn",
 		failed+"\n\t\tm.stepDown(ErrGap)\n\t\treturn"),
 	one("the answer comes before the append", "C2", requestsGo,
-		"m.pending++\n\tm.queue = append(m.queue, t)", "m.pending++\n\tm.queue = append(m.queue, t)\n\tm.answer(t, Reply{Status: gtx.Committed})"),
+		"t.state = stateCommitting\n\tm.queue = append(m.queue, t)", "t.state = stateCommitting\n\tm.queue = append(m.queue, t)\n\tm.answer(t, Reply{Status: gtx.Committed})"),
 	one("the writer believes an append at any place", "L3", logGo,
 		"if seq != f.prev+1 {", "if seq == 0 {"),
 	one("readers take what was meant for another place", "L3", loadGo,
@@ -60,7 +60,7 @@ var logBugs = []Bug{
 // trimBugs are mistakes in forgetting.
 var trimBugs = []Bug{
 	one("only the first participant must acknowledge", "G2", requestsGo,
-		"m.decide(t, participants, e.Call)", "m.decide(t, participants[:min(1, len(participants))], e.Call)"),
+		"m.decide(now, t, participants, e.Call)", "m.decide(now, t, participants[:min(1, len(participants))], e.Call)"),
 	one("what has expired is aborted", "C5", machineGo,
 		"return nil, gtx.Expired, nil", "return nil, gtx.Aborted, nil"),
 	one("what is finished is not loaded", "C3", loadGo,
