@@ -15,6 +15,9 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/globaltx/globaltx/driver"
+	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/internal/bank"
 	"github.com/globaltx/globaltx/internal/bench"
 	"github.com/globaltx/globaltx/internal/wire"
 	"github.com/globaltx/globaltx/natsbus"
@@ -37,7 +40,18 @@ With -outside: operations per second of a program that uses no global transactio
 with each number of -workers, one connection each. The drivers take turns of 200 ms;
 ratio is the median of ours to the base driver's over neighbouring turns.
 
+With -mode and two DSNs: a transfer between two databases, one local transaction with
+two statements in each, in each of the modes, in mode AT, and plain: without any global
+transaction. Committed, and given up when the work at both was done.
+
+  p50, p99  from begin to the answer, one worker; ratios of the p50
+  trips     round trips to both databases, with phase two
+  forced    forced writes of both databases, with phase two; of the MySQL family those
+            of InnoDB, not those of the binary log
+  N workers transfers per second, and the ratio to plain: medians over turns of 500 ms
+
 Usage: gtx bench [flags] DSN
+       gtx bench -mode at|xa|3pc[,...] [flags] DSN DSN
 
 `
 
@@ -48,7 +62,8 @@ func runBench(ctx context.Context, args []string, std stdio) (err error) {
 	seed := flags.Uint64("seed", 0, "of the random order (default: random)")
 	markdown := flags.Bool("markdown", false, "write the table for a Markdown page")
 	outside := flags.Bool("outside", false, "measure throughput outside global transactions")
-	workers := flags.String("workers", "1,8,32", "how many work at once, with -outside")
+	workers := flags.String("workers", "1,8,32", "how many work at once, with -outside and -mode")
+	inModes := flags.String("mode", "", "compare `modes` of a transfer between two databases: at, xa, 3pc")
 	flags.Usage = func() {
 		fmt.Fprint(std.err, benchHelp)
 		flags.PrintDefaults()
@@ -60,19 +75,33 @@ func runBench(ctx context.Context, args []string, std stdio) (err error) {
 	} else if err != nil {
 		return errUsage
 	}
-	if len(words) != 1 || *rounds < 1 {
+	databases := 1
+	if *inModes != "" {
+		databases = 2
+	}
+	if len(words) != databases || *rounds < 1 || *outside && *inModes != "" {
 		flags.Usage()
 		return errUsage
 	}
 	counts, err := parseCounts(*workers)
+	var compared []gtx.Mode
+	if err == nil && *inModes != "" {
+		compared, err = parseModes(*inModes)
+	}
 	if err != nil {
 		fmt.Fprintln(std.err, err)
 		return errUsage
 	}
-	t, err := parseTarget(words[0])
-	if err != nil {
-		return err
+	targets := make([]target, len(words))
+	for i, word := range words {
+		if targets[i], err = parseTarget(word); err != nil {
+			return err
+		}
+		if err := prepares(targets[i], compared); err != nil {
+			return err
+		}
 	}
+	t := targets[0]
 	var random [12]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		return err
@@ -90,29 +119,23 @@ func runBench(ctx context.Context, args []string, std stdio) (err error) {
 		return err
 	}
 	defer bus.Close()
-	var relays []*wire.Relay
-	defer func() {
-		for _, r := range relays {
-			r.Close()
-		}
-	}()
+	var relays relays
+	defer relays.close()
+	table := fmt.Sprintf("gtx_bench_%x", random[:4])
+	if *inModes != "" {
+		return benchModes(ctx, std, bench.ModesConfig{
+			Open: func(side int, global, relayed bool, conns int) (bank.Side, bench.Counter, error) {
+				return relays.open(targets[side], global, relayed, conns)
+			},
+			Participant: driver.Participant, Coordinator: bus, Modes: compared, Rounds: *rounds, Workers: counts, Seed: *seed, Name: table,
+		}, targets, *markdown)
+	}
 	cfg := bench.Config{
 		Open: func(global, relayed bool) (*sql.DB, bench.Counter, error) {
-			t := t
-			var counter bench.Counter
-			if relayed && t.driver != "sqlite" {
-				var r *wire.Relay
-				var err error
-				if t.plain, r, err = wire.Through(t.driver, t.plain); err != nil {
-					return nil, nil, err
-				}
-				t.dsn, counter, relays = t.plain, r, append(relays, r)
-			}
-			side, err := t.open(global, 1)
+			side, counter, err := relays.open(t, global, relayed, 1)
 			return side.DB, counter, err
 		},
-		Dialect: t.dialect, Coordinator: bus, Rounds: *rounds, Seed: *seed,
-		Table: fmt.Sprintf("gtx_bench_%x", random[:4]),
+		Dialect: t.dialect, Coordinator: bus, Rounds: *rounds, Seed: *seed, Table: table,
 	}
 	var rows [][]string
 	if *outside {
@@ -125,6 +148,28 @@ func runBench(ctx context.Context, args []string, std stdio) (err error) {
 	}
 	fmt.Fprintf(std.out, "%s, %d rounds, seed %d\n\n", t.show, *rounds, *seed)
 	return writeBench(std.out, rows, *markdown)
+}
+
+// relays count round trips until they are closed.
+type relays []*wire.Relay
+
+// open opens a database, through a relay of its own where it has connections.
+func (r *relays) open(t target, global, relayed bool, conns int) (side bank.Side, counter bench.Counter, err error) {
+	if relayed && t.driver != "sqlite" {
+		var relay *wire.Relay
+		if t.plain, relay, err = wire.Through(t.driver, t.plain); err != nil {
+			return bank.Side{}, nil, err
+		}
+		t.dsn, counter, *r = t.plain, relay, append(*r, relay)
+	}
+	side, err = t.open(global, conns)
+	return side, counter, err
+}
+
+func (r *relays) close() {
+	for _, relay := range *r {
+		relay.Close()
+	}
 }
 
 // parseCounts reads positive numbers with commas between them.

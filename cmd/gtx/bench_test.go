@@ -61,3 +61,58 @@ func TestBench(t *testing.T) {
 		t.Errorf("no workers: exit code %d, %q", code, errs.String())
 	}
 }
+
+// TestBenchModes compares the modes, every server in one of two pairs.
+func TestBenchModes(t *testing.T) {
+	rounds, workers := os.Getenv("GTX_BENCH_ROUNDS"), "8,32"
+	if rounds == "" {
+		rounds, workers = "1", "2"
+	}
+	for _, pair := range []struct {
+		name string
+		dsns func(t *testing.T) [2]string
+	}{
+		{"mysql to postgres18", func(t *testing.T) [2]string {
+			return [2]string{"mysql:" + testserver.MySQL(t), testserver.Postgres18(t)}
+		}},
+		{"mariadb to pgx", func(t *testing.T) [2]string {
+			return [2]string{"mariadb:" + testserver.MariaDB(t), "pgx:" + testserver.Postgres15(t)}
+		}},
+	} {
+		t.Run(pair.name, func(t *testing.T) {
+			dsns := pair.dsns(t)
+			var out, errs bytes.Buffer
+			code := run(t.Context(), []string{"bench", "-markdown", "-mode", "xa,3pc", "-workers", workers, "-rounds", rounds, dsns[0], dsns[1]}, stdio{nil, &out, &errs})
+			if code != exitOK {
+				t.Fatalf("exit code %d: %s", code, errs.String())
+			}
+			t.Log(out.String())
+			for _, what := range []string{"commit", "abort"} {
+				for _, mode := range []string{"plain", "AT", "XA", "3PC"} {
+					if n := strings.Count(out.String(), "\n| "+what+" | "+mode+" |"); n != 2 {
+						t.Errorf("%d lines for %s in mode %s, want 2", n, what, mode)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestBenchModesRefuses(t *testing.T) {
+	for name, tc := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"no such mode": {[]string{"-mode", "2pc", "sqlite:a", "sqlite:b"}, exitUsage, "want at, xa or 3pc"},
+		"one database": {[]string{"-mode", "xa", "sqlite:a"}, exitUsage, "DSN DSN"},
+		"SQLite":       {[]string{"-mode", "xa", "sqlite:a", "sqlite:b"}, exitError, "SQLite cannot prepare"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			if code := run(t.Context(), append([]string{"bench"}, tc.args...), stdio{nil, &out, &errs}); code != tc.code || !strings.Contains(errs.String(), tc.want) {
+				t.Errorf("exit code %d, %q", code, errs.String())
+			}
+		})
+	}
+}

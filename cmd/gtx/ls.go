@@ -18,7 +18,8 @@ import (
 const lsHelp = `Usage: gtx ls DSN [--stuck]
 
 Lists the global transactions that have rows in the undo log of a database: those
-that run, those that are decided and not finished here, and those that are stuck.
+that run, those that are decided and not finished here, and those that are stuck;
+and, of modes XA and 3PC, branches that wait prepared.
 A transaction is stuck when a row that must be restored was changed from outside;
 "gtx show" tells the row, "gtx resolve" ends it. Nothing is changed.
 
@@ -58,9 +59,26 @@ func runLs(ctx context.Context, args []string, std stdio) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s\n", clean(x.XID), age, x.Branches, x.UndoRows, since, clean(why))
 	}
+	var prepared []preparedBranch
+	unlisted := ""
+	if !*onlyStuck { // a prepared one waits for its coordinator, not for an operator
+		if prepared, unlisted, err = o.prepared(ctx); err != nil {
+			return o.explain("list prepared branches of "+o.show, err)
+		}
+	}
+	if n > 0 {
+		if err := w.Flush(); err != nil {
+			return err
+		}
+		if len(prepared) > 0 {
+			fmt.Fprintln(std.out)
+		}
+	}
+	if err := writePrepared(std.out, prepared, unlisted); err != nil {
+		return err
+	}
 	switch {
-	case n > 0:
-		return w.Flush()
+	case n > 0 || len(prepared) > 0:
 	case *onlyStuck:
 		_, err = fmt.Fprintf(std.out, "no global transaction is stuck in %s\n", o.show)
 	default:

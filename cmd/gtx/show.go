@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -24,7 +25,8 @@ Shows the undo rows of a global transaction, newest first, beside the rows that
 they protect: before the transaction, and now. A star marks what differs. Values
 are printed as the server writes them as text, on SQLite as literals. Of the state
 that the transaction left only a digest is kept: it is said whether the row still
-is in it. Nothing is changed.
+is in it. Prepared branches of modes XA and 3PC are named; what they hold the server
+does not tell. Nothing is changed.
 
 `
 
@@ -57,8 +59,13 @@ func runShow(ctx context.Context, args []string, std stdio) error {
 	if err != nil {
 		return o.explain("read "+o.show, err)
 	}
-	if len(rows) == 0 {
-		return fmt.Errorf("no undo row of %s in %s", xid, o.show)
+	prepared, _, err := o.prepared(ctx)
+	if err != nil {
+		return o.explain("list prepared branches of "+o.show, err)
+	}
+	prepared = slices.DeleteFunc(prepared, func(b preparedBranch) bool { return b.XID != xid })
+	if len(rows)+len(prepared) == 0 {
+		return fmt.Errorf("no undo row of %s in %s, and no prepared branch", xid, o.show)
 	}
 	p := printer{w: std.out, value: plainValue(*full)}
 	if *redact {
@@ -69,6 +76,9 @@ func runShow(ctx context.Context, args []string, std stdio) error {
 		if s.XID == xid {
 			fmt.Fprintf(p.w, "stuck since %s: %s\n", stamp(s.Since), clean(s.Reason))
 		}
+	}
+	if err := writePrepared(p.w, prepared, ""); err != nil {
+		return err
 	}
 	for i := range rows {
 		if err := p.row(&rows[i]); err != nil {
