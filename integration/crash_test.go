@@ -22,6 +22,7 @@ import (
 	"github.com/globaltx/globaltx/driver/postgres"
 	"github.com/globaltx/globaltx/driver/sqlite"
 	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/gtx/coordinator"
 	"github.com/globaltx/globaltx/internal/testserver"
 	"github.com/globaltx/globaltx/natsbus"
 )
@@ -173,11 +174,30 @@ func (k crashCoordinator) Rollback(ctx context.Context, xid gtx.XID) (gtx.Status
 	return k.Coordinator.Rollback(ctx, xid)
 }
 
+// The rest are those of gtx.PreCommitter. A vote leaves nothing behind.
+
+func (k crashCoordinator) Ready(ctx context.Context, xid gtx.XID, r gtx.ResourceID) error {
+	defer k.c.step("after", "Ready")
+	return k.Coordinator.(gtx.PreCommitter).Ready(ctx, xid, r)
+}
+
+func (k crashCoordinator) Claim(ctx context.Context, xid gtx.XID, participants []gtx.ResourceID) (gtx.Status, error) {
+	return k.Coordinator.(gtx.PreCommitter).Claim(ctx, xid, participants)
+}
+
+func (k crashCoordinator) CanCommit(ctx context.Context, r gtx.ResourceID) error {
+	return k.Coordinator.(gtx.PreCommitter).CanCommit(ctx, r)
+}
+
 // crashChild moves money twice: once committed, once aborted after both local
 // commits. It dies at its step, or prints DONE.
 func crashChild(spec string) {
-	part := strings.Split(spec, "\n") // driver, dsn, driver, dsn, dir, step
+	part := strings.Split(spec, "\n") // driver, dsn, driver, dsn, dir, step, mode
 	at, err := strconv.ParseInt(part[5], 10, 64)
+	if err != nil {
+		panic(err)
+	}
+	mode, err := strconv.ParseUint(part[6], 10, 8)
 	if err != nil {
 		panic(err)
 	}
@@ -208,6 +228,10 @@ func crashChild(spec string) {
 		}
 		banks[i] = sql.OpenDB(connector)
 	}
+	opts := []gtx.Option{gtx.WithCoordinator(coord), gtx.WithMode(gtx.Mode(mode))}
+	if gtx.Mode(mode) == gtx.ThreePhase {
+		opts = append(opts, gtx.WithResources(driver.Participant(banks[0]), driver.Participant(banks[1])))
+	}
 	fail := errors.New("changed my mind")
 	for _, id := range []string{"kept", "undone"} {
 		err := gtx.Run(ctx, func(ctx context.Context) error {
@@ -220,7 +244,7 @@ func crashChild(spec string) {
 				return fail
 			}
 			return nil
-		}, gtx.WithCoordinator(coord))
+		}, opts...)
 		if id == "undone" && !errors.Is(err, fail) || id == "kept" && err != nil {
 			panic(err)
 		}
@@ -268,8 +292,20 @@ func move(ctx context.Context, db *sql.DB, id string, amount int) error {
 // is left.
 func TestCrashAtEveryStep(t *testing.T) {
 	all := servers()
-	for _, pair := range [][2]server{{all[0], all[0]}, {all[1], all[3]}, {all[4], all[2]}} {
-		t.Run(pair[0].name+"+"+pair[1].name, func(t *testing.T) {
+	for _, tc := range []struct {
+		pair [2]server
+		mode gtx.Mode
+	}{
+		{[2]server{all[0], all[0]}, gtx.AT},
+		{[2]server{all[1], all[3]}, gtx.AT},
+		{[2]server{all[4], all[2]}, gtx.AT},
+		{[2]server{all[1], all[2]}, gtx.XA},
+		{[2]server{all[3], all[4]}, gtx.XA},
+		{[2]server{all[2], all[3]}, gtx.ThreePhase},
+		{[2]server{all[4], all[1]}, gtx.ThreePhase},
+	} {
+		pair := tc.pair
+		t.Run(pair[0].name+"+"+pair[1].name+" "+tc.mode.String(), func(t *testing.T) {
 			dsns := [2]string{pair[0].dsn(t), pair[1].dsn(t)}
 			var banks [2]*sql.DB
 			for i, s := range pair {
@@ -294,7 +330,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 					t.Fatal("the child never finished without a crash")
 				}
 				cmd := exec.Command(exe)
-				cmd.Env = append(os.Environ(), crashEnv+"="+strings.Join([]string{pair[0].driver, dsns[0], pair[1].driver, dsns[1], dir, strconv.Itoa(step)}, "\n"))
+				cmd.Env = append(os.Environ(), crashEnv+"="+strings.Join([]string{pair[0].driver, dsns[0], pair[1].driver, dsns[1], dir, strconv.Itoa(step), strconv.Itoa(int(tc.mode))}, "\n"))
 				out, err := cmd.CombinedOutput()
 				done = strings.Contains(string(out), "DONE")
 				crashed := strings.Contains(string(out), "CRASH")
@@ -310,7 +346,8 @@ func TestCrashAtEveryStep(t *testing.T) {
 						where = sc.Text()
 					}
 				}
-				bus, err := natsbus.Embedded(t.Context(), dir)
+				// Nobody is left to claim what the process that died has begun.
+				bus, err := natsbus.Embedded(t.Context(), dir, natsbus.WithCoordinator(coordinator.Config{ClaimWindow: 50 * time.Millisecond}))
 				if err != nil {
 					t.Fatalf("step %d, %s: restart: %v", step, where, err)
 				}

@@ -3,8 +3,10 @@ package integration
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/globaltx/globaltx/driver/sqlite"
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/gtx/coordinator"
+	"github.com/globaltx/globaltx/internal/bank"
 	"github.com/globaltx/globaltx/internal/testserver"
 	"github.com/globaltx/globaltx/natsbus"
 	"github.com/globaltx/globaltx/undo"
@@ -99,7 +102,8 @@ func open(t testing.TB, s server, dsn string) *sql.DB {
 	return db
 }
 
-// clean waits until phase two has removed every header and undo row.
+// clean waits until phase two has removed every header and undo row, and ended every
+// prepared branch.
 func clean(t testing.TB, db *sql.DB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(gtx.Detach(context.Background()), 30*time.Second)
@@ -111,7 +115,7 @@ func clean(t testing.TB, db *sql.DB) {
 		}
 		select {
 		case <-ctx.Done():
-			t.Errorf("%d rows left in gtx_undo and gtx_branch (%v)", n, err)
+			t.Errorf("%d rows left in gtx_undo and gtx_branch, or branches prepared (%v)", n, err)
 			return
 		case <-time.After(5 * time.Millisecond):
 		}
@@ -130,7 +134,18 @@ func leftovers(ctx context.Context, db *sql.DB) (int, error) {
 		}
 		n += k
 	}
-	return n, nil
+	side := bank.Side{DB: db, Dialect: mysql.Dialect{}}
+	var version string
+	if err := db.QueryRowContext(ctx, "SELECT version()").Scan(&version); err != nil {
+		side.Dialect = sqlite.Dialect{} // alone has no such function; else what follows fails, too
+	} else if strings.HasPrefix(version, "PostgreSQL") {
+		side.Dialect = pgsql.Dialect{}
+	}
+	names, err := bank.Prepared(ctx, side)
+	if errors.Is(err, gtx.ErrUnsupported) || err != nil && strings.Contains(err.Error(), "XAER_RMERR") {
+		err = nil // gtx_guard=on, or a user who may not: another handle on the database tells
+	}
+	return n + len(names), err
 }
 
 func noTable(err error) bool {

@@ -10,10 +10,12 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	gtxdriver "github.com/globaltx/globaltx/driver"
 	"github.com/globaltx/globaltx/driver/mysql"
 	"github.com/globaltx/globaltx/driver/pgsql"
 	_ "github.com/globaltx/globaltx/driver/pgx"
@@ -55,11 +57,17 @@ const accounts = 500
 
 // newBank gives the bank of one route between two databases.
 func newBank(from, to *sql.DB, fromDriver, toDriver, name string) (*bank.Bank, error) {
-	return bank.New(bank.Config{
-		From: bank.Side{DB: from, Dialect: dialects[fromDriver]},
-		To:   bank.Side{DB: to, Dialect: dialects[toDriver]},
-		Name: name, Accounts: accounts,
-	})
+	return bank.New(bank.Config{From: newSide(from, fromDriver), To: newSide(to, toDriver), Name: name, Accounts: accounts})
+}
+
+// newSide gives one side of a bank. SQLite cannot prepare: in a transaction of mode XA its
+// branches are of mode AT.
+func newSide(db *sql.DB, driver string) bank.Side {
+	s := bank.Side{DB: db, Dialect: dialects[driver]}
+	if driver == "sqlite" {
+		s.Context = func(ctx context.Context) context.Context { return gtx.InMode(ctx, gtx.AT) }
+	}
+	return s
 }
 
 // appConfig of the role "app".
@@ -73,7 +81,12 @@ type appConfig struct {
 	// Fail is the share of transfers that fail between the databases, Race of
 	// those that somebody rolls back while they go on.
 	Fail, Race float64
+	// Mode of all transfers, a key of modes; empty: each has one at random.
+	Mode string
 }
+
+// modes by the names that CHAOS_MODE has for them.
+var modes = map[string]gtx.Mode{"at": gtx.AT, "xa": gtx.XA, "3pc": gtx.ThreePhase}
 
 // route is a direction in which money moves.
 type route struct{ Name, From, To string }
@@ -109,7 +122,8 @@ func runApp(ctx context.Context, in *json.Decoder, out *reporter) error {
 		if err != nil {
 			return err
 		}
-		loads.Go(func() { c.load(ctx, r, b, rt, c.Seed+uint64(i), stop) })
+		seed := c.Seed + uint64(i)
+		loads.Go(func() { c.load(ctx, r, b, rt, seed, c.modes(rt, dbs, seed), stop) })
 	}
 	out.tell(event{Kind: kindReady})
 	var order json.RawMessage
@@ -144,8 +158,30 @@ func connectBus(ctx context.Context, url string) (*natsbus.Bus, error) {
 	}
 }
 
+// modes gives the options of the n-th transfer of a route.
+func (c *appConfig) modes(rt route, dbs map[string]*sql.DB, seed uint64) func(n int64) []gtx.Option {
+	choice := []gtx.Mode{gtx.AT, gtx.XA, gtx.ThreePhase}
+	if c.Mode != "" {
+		choice = []gtx.Mode{modes[c.Mode]}
+	}
+	if c.Databases[rt.From].Driver == "sqlite" || c.Databases[rt.To].Driver == "sqlite" {
+		choice = slices.DeleteFunc(choice, func(m gtx.Mode) bool { return m == gtx.ThreePhase })
+	}
+	if len(choice) == 0 {
+		choice = []gtx.Mode{gtx.XA}
+	}
+	return func(n int64) []gtx.Option {
+		m := one(rand.New(rand.NewPCG(seed, uint64(n)+1<<32)), choice)
+		opts := []gtx.Option{gtx.WithMode(m)}
+		if m == gtx.ThreePhase {
+			opts = append(opts, gtx.WithResources(gtxdriver.Participant(dbs[rt.From]), gtxdriver.Participant(dbs[rt.To])))
+		}
+		return opts
+	}
+}
+
 // load runs the transfers of one route.
-func (c *appConfig) load(ctx context.Context, r *recorder, b *bank.Bank, rt route, seed uint64, stop chan struct{}) {
+func (c *appConfig) load(ctx context.Context, r *recorder, b *bank.Bank, rt route, seed uint64, optionsOf func(int64) []gtx.Option, stop chan struct{}) {
 	var mu sync.Mutex // protects random, last
 	random := rand.New(rand.NewPCG(seed, 1))
 	last := map[string]gtx.XID{} // of the transfers under way
@@ -153,7 +189,7 @@ func (c *appConfig) load(ctx context.Context, r *recorder, b *bank.Bank, rt rout
 	l := bank.Load{
 		Bank: b, Coordinator: r, Transfers: -1, Workers: c.Workers, Fail: c.Fail, Seed: seed,
 		Prefix:  c.Name + "." + rt.Name + ".",
-		Options: []gtx.Option{gtx.WithTimeout(txTimeout), gtx.WithRetries(8)},
+		Options: []gtx.Option{gtx.WithTimeout(txTimeout), gtx.WithRetries(8)}, OptionsOf: optionsOf,
 		Between: func(xid gtx.XID, t bank.Transfer) error {
 			r.out.tell(event{Kind: kindTry, ID: t.ID, XID: xid.String()})
 			mu.Lock()

@@ -20,6 +20,11 @@ import (
 // docs/reliability.md promises. Without CHAOS_FOR every kind of fault comes
 // once. CHAOS_SEED repeats the choice of faults, not their timing. CHAOS_DIR
 // keeps history and logs, CHAOS_KINDS picks kinds by a part of their name.
+// CHAOS_MODE sets the mode of all transfers, a key of modes; CHAOS_SERVERS the servers,
+// by their names in internal/testserver; CHAOS_WORKERS how many transfers are under way;
+// CHAOS_TRANSACTIONS has the run last until so many transactions have had a branch that
+// was prepared, or committed locally, with longer pauses between the faults, one
+// coordinator and one NATS server.
 func TestChaos(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("CHAOS_SEED"); s != "" {
@@ -43,15 +48,35 @@ func TestChaos(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	wanted, workers := number(t, "CHAOS_TRANSACTIONS"), number(t, "CHAOS_WORKERS")
 	ctx, cancel := context.WithTimeout(t.Context(), long+25*time.Minute)
 	defer cancel()
-	w := newWorld(ctx, t, dir, seed, sizeFor(long))
-	n := &nemesis{w: w, random: rand.New(rand.NewPCG(seed, 7)), hold: 500 * time.Millisecond}
+	s := sizeFor(long > 0 || wanted > 0, seed)
+	if s.mode = os.Getenv("CHAOS_MODE"); s.mode != "" {
+		if _, ok := modes[s.mode]; !ok {
+			t.Fatalf("CHAOS_MODE=%q: want at, xa or 3pc", s.mode)
+		}
+	}
+	if list := os.Getenv("CHAOS_SERVERS"); list != "" {
+		s.servers, s.files = strings.Split(list, ","), 0
+	}
+	if workers > 0 { // of two applications, on each route
+		s.apps, s.workers = 2, max(workers/2/(len(s.servers)+s.files), 1)
+	}
+	if wanted > 0 {
+		s.nats, s.coordinators = 1, 1 // the disk and the cores are the databases'
+	}
+	w := newWorld(ctx, t, dir, seed, s)
+	n := &nemesis{w: w, random: rand.New(rand.NewPCG(seed, 7)), hold: 500 * time.Millisecond, pause: 500 * time.Millisecond}
 	if long > 0 {
 		n.hold = time.Second
 	}
+	if wanted > 0 {
+		n.pause = 3 * time.Second // for transactions, not for errors
+	}
 	began := time.Now()
-	if err := n.run(ctx, kinds(w, os.Getenv("CHAOS_KINDS")), began.Add(long)); err != nil {
+	more := func() bool { return time.Since(began) < long || w.hist.tried() < wanted }
+	if err := n.run(ctx, kinds(w, os.Getenv("CHAOS_KINDS")), more); err != nil {
 		t.Error(err)
 	}
 	took := time.Since(began)
@@ -59,19 +84,35 @@ func TestChaos(t *testing.T) {
 	t.Log("\n" + w.report(took))
 }
 
+// number reads an environment variable, 0 where it is not set.
+func number(t *testing.T, name string) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
 // sizeFor gives the size of a world. Finished commits are forgotten and the log
-// is trimmed early, so that both happen in the time of the run.
-func sizeFor(long time.Duration) size {
+// is trimmed early, so that both happen in the time of the run. A short one has one of
+// the MySQL family, by the seed.
+func sizeFor(long bool, seed uint64) size {
 	s := size{
-		coordinators: 3, apps: 2, workers: 2, files: 1,
-		servers: []string{testserver.NamePostgres18, testserver.NameMySQL},
+		nats: 3, coordinators: 3, apps: 2, workers: 2, files: 1,
+		servers: []string{testserver.NamePostgres18, []string{testserver.NameMySQL, testserver.NameMariaDB}[seed%2]},
 		trim:    16 << 10, tombstone: 10 * time.Second,
 	}
 	switch {
 	case os.Getenv(testserver.ShortEnv) != "":
 		s.servers, s.files = nil, 2
-	case long > 0:
-		s.apps, s.workers, s.files = 3, 6, 0
+	case long:
+		s.apps, s.workers, s.files = 3, 3, 0
+		s.servers = testserver.Names()
 		s.trim, s.tombstone = 256<<10, 30*time.Second
 	}
 	return s
@@ -96,11 +137,12 @@ type nemesis struct {
 	w      *world
 	random *rand.Rand
 	hold   time.Duration // a fault lasts this long to three times this
+	pause  time.Duration // from the end of one to the next
 }
 
-// run brings every kind once, in random order, and again until the given time,
+// run brings every kind once, in random order, and again while there is to be more,
 // then now and then with a second one of another part of the system.
-func (n *nemesis) run(ctx context.Context, all []fault, until time.Time) error {
+func (n *nemesis) run(ctx context.Context, all []fault, more func() bool) error {
 	for round := 0; ; round++ {
 		n.random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		for _, f := range all {
@@ -111,7 +153,7 @@ func (n *nemesis) run(ctx context.Context, all []fault, until time.Time) error {
 				return fmt.Errorf("%s: %w", f.kind, err)
 			}
 		}
-		if time.Now().After(until) {
+		if !more() {
 			return nil
 		}
 	}
@@ -142,7 +184,7 @@ func (n *nemesis) bring(ctx context.Context, f fault) error {
 	}
 	n.w.t.Logf("%6d committed; %s (%s), %v, all commit again %v later", h.committed(), f.kind, what,
 		hold.Round(time.Millisecond), time.Duration(monotonic()-healed).Round(time.Millisecond))
-	return wait(ctx, 500*time.Millisecond)
+	return wait(ctx, n.pause)
 }
 
 // wait lets a fault last. The length is the fault's own, nobody signals it.
@@ -252,8 +294,8 @@ func (w *world) report(took time.Duration) string {
 		gaps[f.kind] = append(gaps[f.kind], longest(h.commits, f.from, end))
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d transfers in %v: %d told committed, %d aborted, %d unknown; %d questions about fates; %d faults\n",
-		len(h.told), took.Round(time.Second), told["committed"], told["aborted"], told["unknown"], len(h.ops), len(h.faults))
+	fmt.Fprintf(&b, "%d transfers in %v: %d told committed, %d aborted, %d unknown; %d transactions with a branch; %d questions about fates; %d faults\n",
+		len(h.told), took.Round(time.Second), told["committed"], told["aborted"], told["unknown"], h.begun, len(h.ops), len(h.faults))
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "fault\ttimes\tlongest time without a commit, p50\tmax")
 	for _, f := range append(faults(), fault{kind: twoAtOnce}) {

@@ -21,8 +21,11 @@ import (
 type coordinatorConfig struct {
 	Name      string
 	URL       string
+	Replicas  int
 	TrimBytes int
 	Tombstone time.Duration
+	// Those below are zero for the defaults.
+	PreCommitWait, ClaimWindow, TakeoverAfter time.Duration
 }
 
 // coordinatorOrder changes a running coordinator.
@@ -50,9 +53,12 @@ func runCoordinator(ctx context.Context, in *json.Decoder, out *reporter) error 
 	}()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	cfg := natsbus.ServiceConfig{
-		Name: c.Name, URL: c.URL, System: []nats.Option{nats.UserInfo("sys", "sys")}, Replicas: 3, Logger: log,
-		Coordinator: coordinator.Config{TrimBytes: c.TrimBytes, Tombstone: c.Tombstone},
-		Now:         func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
+		Name: c.Name, URL: c.URL, System: []nats.Option{nats.UserInfo("sys", "sys")}, Replicas: c.Replicas, Logger: log,
+		Coordinator: coordinator.Config{
+			TrimBytes: c.TrimBytes, Tombstone: c.Tombstone, PreCommitWait: c.PreCommitWait, ClaimWindow: c.ClaimWindow,
+		},
+		TakeoverAfter: c.TakeoverAfter,
+		Now:           func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
 	}
 	s, err := natsbus.Serve(ctx, cfg)
 	for err != nil && ctx.Err() == nil { // as a service manager does

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -40,14 +41,14 @@ func faults() []fault {
 		{kind: "coordinator: standby killed", inject: killStandby, needs: func(w *world) bool { return len(w.coords) > 1 }},
 		{kind: "coordinator: all killed", inject: killCoordinators},
 		{kind: "coordinator: clocks apart, leader killed", inject: moveClocks},
-		{kind: "NATS: log leader killed", inject: killLogLeader},
-		{kind: "NATS: log leader stopped", inject: stopLogLeader, least: txTimeout},
-		{kind: "NATS: log leader apart from the others", inject: partLogLeader},
-		{kind: "NATS: follower killed", inject: killFollower},
+		{kind: "NATS: log leader killed", inject: killLogLeader, needs: hasCluster},
+		{kind: "NATS: log leader stopped", inject: stopLogLeader, least: txTimeout, needs: hasCluster},
+		{kind: "NATS: log leader apart from the others", inject: partLogLeader, needs: hasCluster},
+		{kind: "NATS: follower killed", inject: killFollower, needs: hasCluster},
 		{kind: "NATS: all killed", inject: killNATS},
-		{kind: "NATS: routes slow", inject: slowRoutes},
+		{kind: "NATS: routes slow", inject: slowRoutes, needs: hasCluster},
 		{kind: "log full", inject: fillLog},
-		{kind: "log disk fails", inject: breakDisk},
+		{kind: "log disk fails", inject: breakDisk, needs: hasCluster},
 		{kind: "application: killed", inject: killApp},
 		{kind: "application: stopped", inject: stopApp, least: txTimeout},
 		{kind: "application: cut from NATS", inject: cutApp},
@@ -56,6 +57,7 @@ func faults() []fault {
 		{kind: "application: database does not answer", inject: holdStore(toClient), needs: hasServers},
 		{kind: "application: database not reached", inject: holdStore(toServer), needs: hasServers},
 		{kind: "application: slow links", inject: slowApp},
+		{kind: "database: sessions killed", inject: killSessions, needs: hasServers},
 		{kind: "database: killed", inject: killStore, needs: hasServers},
 		{kind: "database: shut down", inject: endStore, needs: hasServers},
 	}
@@ -100,6 +102,8 @@ func hasServers(w *world) bool {
 	}
 	return false
 }
+
+func hasCluster(w *world) bool { return len(w.nats) > 1 }
 
 func one[T any](r *rand.Rand, of []T) T { return of[r.IntN(len(of))] }
 
@@ -253,7 +257,7 @@ func killFollower(ctx context.Context, w *world, r *rand.Rand) (string, healer, 
 	if err != nil {
 		return "", nil, err
 	}
-	return w.kill(w.nats[(i+1+r.IntN(2))%3])
+	return w.kill(w.nats[(i+1+r.IntN(len(w.nats)-1))%len(w.nats)])
 }
 
 // partLogLeader leaves the leader of the log its clients and takes the others.
@@ -264,7 +268,7 @@ func partLogLeader(ctx context.Context, w *world, r *rand.Rand) (string, healer,
 	}
 	silent := r.IntN(2) == 0
 	var links []*link
-	for j := range 3 {
+	for j := range w.nats {
 		if j == i {
 			continue
 		}
@@ -412,6 +416,52 @@ func slowApp(_ context.Context, w *world, r *rand.Rand) (string, healer, error) 
 		k.slow(20 * time.Millisecond)
 	}
 	return s.proc.name + ", 20 ms", healing(r, links...), nil
+}
+
+// killSessions ends one session of the applications after the other, at whatever they are.
+func killSessions(ctx context.Context, w *world, r *rand.Rand) (string, healer, error) {
+	s, _ := w.pickStore(r)
+	list, end := "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()", "KILL %d"
+	if s.driver == "postgres" {
+		list, end = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()", "SELECT pg_terminate_backend(%d)"
+	}
+	ctx, stop := context.WithCancel(ctx)
+	random := rand.New(rand.NewPCG(r.Uint64(), 1))
+	done := make(chan error, 1)
+	go func() {
+		for {
+			ids, err := sessions(ctx, s.admin, list)
+			if err == nil && len(ids) > 0 {
+				// It may have ended by itself.
+				_, _ = s.admin.ExecContext(ctx, fmt.Sprintf(end, one(random, ids)))
+			}
+			if wait(ctx, time.Duration(random.Int64N(int64(60*time.Millisecond)))) != nil {
+				done <- nil
+				return
+			}
+			if err != nil && ctx.Err() == nil {
+				done <- fmt.Errorf("list sessions of %s: %w", s.name, err)
+				return
+			}
+		}
+	}()
+	return s.name, func(context.Context) error { stop(); return <-done }, nil
+}
+
+func sessions(ctx context.Context, db *sql.DB, list string) (ids []int64, err error) {
+	rows, err := db.QueryContext(ctx, list)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
 }
 
 func killStore(_ context.Context, w *world, r *rand.Rand) (string, healer, error) {

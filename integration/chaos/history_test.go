@@ -38,6 +38,7 @@ type history struct {
 	ops      []op
 	waiting  map[string]int      // process and number of a call → ops
 	tries    map[string][]string // transfer → XIDs
+	begun    int                 // transactions in tries
 	told     map[string]answer   // transfer
 	commits  []int64             // when a transfer was told committed
 	by       map[string]int64    // process → its last commit
@@ -78,6 +79,7 @@ func (h *history) add(e event) {
 		}
 	case kindTry:
 		h.tries[e.ID] = append(h.tries[e.ID], e.XID)
+		h.begun++
 	case kindTold:
 		h.told[e.ID] = answer{e.Told, e.XID}
 		if e.Told == gtx.Committed.String() {
@@ -129,6 +131,13 @@ func (h *history) committed() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.commits)
+}
+
+// tried tells how many transactions have had a branch.
+func (h *history) tried() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.begun
 }
 
 func (h *history) leads() string {

@@ -113,6 +113,28 @@ func judge(m *coordinator.Machine, last uint64) (*verdicts, error) {
 	return &verdicts{m: m, commits: st.Tombstones + st.Unfinished + st.Forgetting, asked: map[string]gtx.Status{}}, nil
 }
 
+// ask is behind the window in which a three-phase transaction may still be claimed (rule
+// H3). What the machine then appends to say so is in no log.
+func (v *verdicts) ask(xid gtx.XID) (st gtx.Status, err error) {
+	late := time.Now().Add(time.Hour)
+	for range 2 { // who asks first hears Pending while the record is on its way
+		actions := v.m.Step(late, coordinator.Outcome{XID: xid})
+		for len(actions) > 0 {
+			switch a := actions[0].(type) {
+			case coordinator.Append:
+				actions = append(actions, v.m.Step(late, coordinator.Landed{Seq: a.Prev + 1})...)
+			case coordinator.Reply:
+				st, err = a.Status, a.Err
+			}
+			actions = actions[1:]
+		}
+		if st != gtx.Pending || err != nil {
+			break
+		}
+	}
+	return st, err
+}
+
 // of gives the fate of one XID.
 func (v *verdicts) of(xid string) string {
 	st, ok := v.asked[xid]
@@ -121,12 +143,8 @@ func (v *verdicts) of(xid string) string {
 		if err != nil {
 			return err.Error()
 		}
-		for _, a := range v.m.Step(time.Now(), coordinator.Outcome{XID: x}) {
-			if r, ok := a.(coordinator.Reply); ok && r.Err != nil {
-				return r.Err.Error()
-			} else if ok {
-				st = r.Status
-			}
+		if st, err = v.ask(x); err != nil {
+			return err.Error()
 		}
 		if st == gtx.Expired {
 			// Below the horizon of a coordinator; this machine still knows every

@@ -42,6 +42,7 @@ type store struct {
 	dsn    string // without a link
 	addr   string // empty: a file
 	server *testserver.Server
+	admin  *sql.DB // with the base driver, past all links
 }
 
 // world is the whole system.
@@ -67,11 +68,14 @@ type world struct {
 
 // size of a world.
 type size struct {
-	coordinators, apps, workers int
-	servers                     []string      // of internal/testserver
-	files                       int           // SQLite databases
-	trim                        int           // bytes that the log may have, more or less
-	tombstone                   time.Duration // how long a finished commit is known
+	nats, coordinators int // NATS servers: one, or three that are a cluster
+	apps, workers      int
+	servers            []string          // of internal/testserver
+	files              int               // SQLite databases
+	trim               int               // bytes that the log may have, more or less
+	tombstone          time.Duration     // how long a finished commit is known
+	mode               string            // of all transfers, a key of modes; empty: at random
+	coordinator        coordinatorConfig // what the others here do not say
 }
 
 // newWorld starts everything and returns when every application has committed
@@ -95,15 +99,15 @@ func newWorld(ctx context.Context, t *testing.T, dir string, seed uint64, s size
 }
 
 func (w *world) startNATS(_ context.Context) error {
-	ports, err := freePorts(6)
+	ports, err := freePorts(2 * w.size.nats)
 	if err != nil {
 		return err
 	}
-	for i := range 3 {
+	for i := range w.size.nats {
 		w.config = append(w.config, natsConfig{Name: fmt.Sprintf("nats%d", i), Dir: w.dir, Client: ports[2*i], Cluster: ports[2*i+1]})
 	}
-	for from := range 3 {
-		for to := range 3 {
+	for from := range w.config {
+		for to := range w.config {
 			if from == to {
 				continue
 			}
@@ -115,7 +119,7 @@ func (w *world) startNATS(_ context.Context) error {
 			w.config[from].Routes = append(w.config[from].Routes, k.addr())
 		}
 	}
-	for i := range 3 {
+	for i := range w.config {
 		w.nats = append(w.nats, &slot{name: w.config[i].Name, role: "nats"})
 		if err := w.start(w.nats[i]); err != nil {
 			return err
@@ -143,10 +147,13 @@ func freePorts(n int) (ports []int, err error) {
 }
 
 func (w *world) startStores(_ context.Context) error {
-	for _, name := range w.size.servers {
-		srv := testserver.Private(w.t, name)
-		st := &store{name: name, driver: "postgres", dsn: srv.DSN(), server: srv}
-		if name == testserver.NameMySQL || name == testserver.NameMariaDB {
+	for i, kind := range w.size.servers {
+		srv := testserver.Private(w.t, kind)
+		st := &store{name: kind, driver: "postgres", dsn: srv.DSN(), server: srv}
+		if slices.Contains(w.size.servers[:i], kind) {
+			st.name = fmt.Sprintf("%s.%d", kind, i+1)
+		}
+		if kind == testserver.NameMySQL || kind == testserver.NameMariaDB {
 			cfg, err := mysqldriver.ParseDSN(st.dsn)
 			if err != nil {
 				return errors.New("read DSN of MySQL")
@@ -235,7 +242,8 @@ func (w *world) createBanks(ctx context.Context) error {
 			return err
 		}
 		w.t.Cleanup(func() { db.Close() })
-		open[st.name], drivers[st.name] = db, st.driver
+		db.SetMaxIdleConns(0) // a session that was killed meanwhile is nobody's trouble
+		open[st.name], drivers[st.name], st.admin = db, st.driver, db
 	}
 	for _, p := range w.paths {
 		b, err := newBank(open[p.From], open[p.To], drivers[p.From], drivers[p.To], p.Name)
@@ -245,7 +253,7 @@ func (w *world) createBanks(ctx context.Context) error {
 		if err := b.Create(ctx); err != nil {
 			return err
 		}
-		w.banks[p.Name], w.sides[p.Name] = b, bank.Side{DB: open[p.From], Dialect: dialects[drivers[p.From]]}
+		w.banks[p.Name], w.sides[p.Name] = b, newSide(open[p.From], drivers[p.From])
 	}
 	return nil
 }
@@ -321,11 +329,13 @@ func (w *world) start(s *slot) error {
 	case "nats":
 		config = w.config[slices.Index(w.nats, s)]
 	case "coordinator":
-		config = coordinatorConfig{Name: name, URL: strings.Join(urls, ","), TrimBytes: w.size.trim, Tombstone: w.size.tombstone}
+		c := w.size.coordinator
+		c.Name, c.URL, c.Replicas, c.TrimBytes, c.Tombstone = name, strings.Join(urls, ","), len(w.nats), w.size.trim, w.size.tombstone
+		config = c
 	case "app":
 		c := appConfig{
 			Name: name, URL: strings.Join(urls, ","), Databases: map[string]database{}, Routes: w.paths,
-			Workers: w.size.workers, Seed: w.seed + uint64(s.times)<<16 + uint64(slices.Index(w.apps, s))<<8, Fail: 0.05, Race: 0.05,
+			Workers: w.size.workers, Seed: w.seed + uint64(s.times)<<16 + uint64(slices.Index(w.apps, s))<<8, Fail: 0.05, Race: 0.05, Mode: w.size.mode,
 		}
 		for _, st := range w.stores {
 			d, err := st.through(s.dbs[st.name])
