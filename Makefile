@@ -55,7 +55,7 @@ CHAOS_FOR ?= 30m
 
 # What `make test` does once, with every kind of fault.
 .PHONY: chaos
-chaos: ## faults on real processes for CHAOS_FOR (30m); CHAOS_SEED=n repeats the choice, CHAOS_DIR keeps the history
+chaos: ## faults on real processes for CHAOS_FOR (30m); CHAOS_SEED=n repeats the choice, CHAOS_DIR keeps the history; docs/reliability.md has more
 	@scripts/servers.sh
 	CHAOS_FOR=$(CHAOS_FOR) go test -count 1 -v -timeout 0 -run TestChaos ./integration/chaos
 

@@ -20,6 +20,8 @@ var sources = []struct{ word, dir string }{
 	{"MySQL", "../driver/mysql"},
 	{"SQLite", "../driver/sqlite"},
 	{"", "../undo"},
+	{"", "../gtx"},
+	{"", "../driver"},
 }
 
 var (
