@@ -366,7 +366,7 @@ func TestXACoverFromQuery(t *testing.T) {
 // writers of other rows, in both modes: none of them waits for its end.
 func TestXACoverLocksItsRowsOnly(t *testing.T) {
 	onEachXA(t, func(t *testing.T, _ server, db *sql.DB, bus *natsbus.Bus) {
-mustExec(t, db, "CREATE TABLE other (id bigint PRIMARY KEY, n bigint NOT NULL)")
+		mustExec(t, db, "CREATE TABLE other (id bigint PRIMARY KEY, n bigint NOT NULL)")
 		mustExec(t, db, "INSERT INTO other SELECT id, n FROM item")
 		writes := func(ctx context.Context, text string, opts ...gtx.Option) error {
 			return gtx.Run(gtx.Detach(ctx), func(ctx context.Context) error {
