@@ -421,3 +421,37 @@ func TestXACoverLocksItsRowsOnly(t *testing.T) {
 		}
 	})
 }
+
+// TestXAConnAfterDDL has one sql.Conn make tables and then several branches: DDL leaves
+// nothing in the session that another one has not.
+func TestXAConnAfterDDL(t *testing.T) {
+	onEachXA(t, func(t *testing.T, _ server, db *sql.DB, bus *natsbus.Bus) {
+		c, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for _, text := range []string{"CREATE TABLE made (id bigint PRIMARY KEY)", "ALTER TABLE made ADD n bigint", "DROP TABLE made"} {
+			if _, err := c.ExecContext(t.Context(), text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 {
+			err = gtx.Run(t.Context(), func(ctx context.Context) error {
+				for id := 1; id <= 3; id++ {
+					if _, err := c.ExecContext(ctx, update(id, 1)); err != nil {
+						return err
+					}
+				}
+				return nil
+			}, isolated(bus)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.Close()
+		if got := value(t, db, 3); got != 102 {
+			t.Errorf("got %d, want 102", got)
+		}
+	})
+}

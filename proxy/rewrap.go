@@ -19,9 +19,10 @@ type memo struct {
 }
 
 // memo is nil where the session may be another than one that is opened now, or where
-// something is still open on it.
+// something is still open on it. What else touches it (changesTables) commits by itself
+// where branches are tied.
 func (c *conn) memo() any {
-	if c.custom || c.touched || c.strayed || c.apart || c.open > 0 {
+	if c.custom || c.strayed || c.apart || c.open > 0 {
 		return nil
 	}
 	return &memo{c.inspected, c.guardable, c.committed, c.flavour, c.mode, c.names}

@@ -125,7 +125,7 @@ func (c *conn) affected(effect effect, text string) {
 	if effect != noEffect && c.res.Dialect.Name() == "mysql" {
 		c.strayed = c.strayed || strings.Contains(strings.ToLower(text), "use")
 	}
-	c.custom = c.custom || effect == sessionMaybe || effect == schemaMaybe
+	c.custom = c.custom || effect == sessionMaybe || effect == schemaMaybe && !changesTables(text)
 	switch effect {
 	case schemaMaybe:
 		c.res.forgetTables()
@@ -138,6 +138,18 @@ func (c *conn) affected(effect effect, text string) {
 			c.untouch()
 		}
 	}
+}
+
+// changesTables tells that a text surely is DDL for tables that every session sees, and
+// leaves the session as it was.
+func changesTables(text string) bool {
+	switch firstWord(text) {
+	case "create", "alter", "drop", "truncate", "rename":
+	default:
+		return false
+	}
+	text = strings.ToLower(text)
+	return !slices.ContainsFunc([]string{"temp", "select", "@", ";", "/*", "#", "--"}, func(part string) bool { return strings.Contains(text, part) })
 }
 
 // controlled notes a text that begins or ends a local transaction. A global one must
