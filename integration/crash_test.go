@@ -17,13 +17,11 @@ import (
 	"time"
 
 	"github.com/globaltx/globaltx/driver"
-	"github.com/globaltx/globaltx/driver/mysql"
-	"github.com/globaltx/globaltx/driver/pgx"
-	"github.com/globaltx/globaltx/driver/postgres"
-	"github.com/globaltx/globaltx/driver/sqlite"
+
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/gtx/coordinator"
 	"github.com/globaltx/globaltx/internal/testserver"
+	"github.com/globaltx/globaltx/internal/testserver/testdb"
 	"github.com/globaltx/globaltx/natsbus"
 )
 
@@ -41,13 +39,7 @@ func TestMain(m *testing.M) {
 	testserver.Main(m)
 }
 
-// openers make the base of a driver by name.
-var openers = map[string]driver.Opener{
-	"gtx-sqlite":   sqlite.Open,
-	"gtx-mysql":    mysql.Open,
-	"gtx-postgres": postgres.Open,
-	"gtx-pgx":      pgx.Open,
-}
+var openers = testdb.Openers
 
 // crasher kills the process at the n-th step: a step is everything that leaves
 // it, after its answer. A process that dies before it sends something leaves behind

@@ -224,7 +224,7 @@ func TestPeers12DirtyRowIsToldOnce(t *testing.T) {
 				})
 				eventually(t, "a line in the log", func() bool { return len(log.with(xid.String(), "stuck")) > 0 })
 				var scans atomic.Int64
-				phase2.set(func(text string) error {
+				phase2.Set(func(text string) error {
 					if strings.Contains(text, "UNION SELECT xid FROM") {
 						scans.Add(1)
 					}
@@ -374,7 +374,7 @@ func TestPeers14RollbackBeforeTheBranch(t *testing.T) {
 						}
 						return execs(db, "UPDATE thing SET n = 11 WHERE id = 1")(ctx)
 					}
-					program.set(func(text string) error {
+					program.Set(func(text string) error {
 						if strings.HasSuffix(text, "COMMIT") {
 							return rollback()
 						}
@@ -382,7 +382,7 @@ func TestPeers14RollbackBeforeTheBranch(t *testing.T) {
 					}, nil)
 					return execs(db, "UPDATE thing SET n = 11 WHERE id = 1")(ctx)
 				}, gtx.WithRetries(0))
-				program.set(nil, nil)
+				program.Set(nil, nil)
 				if !errors.Is(err, gtx.ErrAborted) {
 					t.Errorf("got %v, want ErrAborted", err)
 				}

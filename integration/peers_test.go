@@ -110,7 +110,7 @@ func TestPeers01FailedUndoIsVisible(t *testing.T) {
 				db := openHooked(t, s, quickly(s.dsn(t)), &hook{}, &phase2)
 				before := things(t, db)
 				var failed atomic.Int64
-				phase2.set(func(text string) error {
+				phase2.Set(func(text string) error {
 					if what.fails(text) {
 						failed.Add(1)
 						return errInjected
@@ -129,7 +129,7 @@ func TestPeers01FailedUndoIsVisible(t *testing.T) {
 					t.Error("the change is gone although its undo failed")
 				}
 				wantHeld(t, bus, xid, db, "UPDATE thing SET n = 0 WHERE id = 1")
-				phase2.set(nil, nil)
+				phase2.Set(nil, nil)
 				clean(t, db)
 				wantTable(t, db, before)
 			})
@@ -187,10 +187,10 @@ func TestPeers02FailsClosed(t *testing.T) {
 			{"register refused", refusing{bus, fmt.Errorf("refused: %w", gtx.ErrAborted)}, func() {}, func() {}, gtx.ErrAborted},
 			{"register unanswered", refusing{bus, gtx.ErrUnavailable}, func() {}, func() {}, gtx.ErrUnavailable},
 			{"no undo table", bus, noUndo, undoAgain, nil},
-			{"no undo table, no rollback", bus, func() { noUndo(); program.set(noRollback, nil) }, undoAgain, nil},
-			{"answer of the capture lost", bus, func() { program.set(nil, lost) }, func() {}, errInjected},
-			{"answer of the capture lost, no rollback", bus, func() { program.set(noRollback, lost) }, func() {}, errInjected},
-			{"register refused, no rollback", refusing{bus, gtx.ErrAborted}, func() { program.set(noRollback, nil) }, func() {}, gtx.ErrAborted},
+			{"no undo table, no rollback", bus, func() { noUndo(); program.Set(noRollback, nil) }, undoAgain, nil},
+			{"answer of the capture lost", bus, func() { program.Set(nil, lost) }, func() {}, errInjected},
+			{"answer of the capture lost, no rollback", bus, func() { program.Set(noRollback, lost) }, func() {}, errInjected},
+			{"register refused, no rollback", refusing{bus, gtx.ErrAborted}, func() { program.Set(noRollback, nil) }, func() {}, gtx.ErrAborted},
 		} {
 			texts := []string{
 				"UPDATE thing SET n = n + 1 WHERE id < 3",
@@ -203,7 +203,7 @@ func TestPeers02FailsClosed(t *testing.T) {
 					fault.before()
 					err := gtx.Run(t.Context(), func(ctx context.Context) error { return e.exec(ctx, db, text) },
 						gtx.WithCoordinator(fault.coord), gtx.WithRetries(0))
-					program.set(nil, nil)
+					program.Set(nil, nil)
 					fault.after()
 					if err == nil || fault.err != nil && !errors.Is(err, fault.err) {
 						t.Errorf("got %v, want %v", err, fault.err)

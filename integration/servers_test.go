@@ -3,22 +3,10 @@ package integration
 import (
 	"context"
 	"database/sql"
-	"errors"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
-	"time"
 
-	"github.com/globaltx/globaltx/driver/mysql"
-	"github.com/globaltx/globaltx/driver/pgsql"
-	"github.com/globaltx/globaltx/driver/sqlite"
-	"github.com/globaltx/globaltx/gtx"
-	"github.com/globaltx/globaltx/gtx/coordinator"
-	"github.com/globaltx/globaltx/internal/bank"
-	"github.com/globaltx/globaltx/internal/testserver"
+	"github.com/globaltx/globaltx/internal/testserver/testdb"
 	"github.com/globaltx/globaltx/natsbus"
-	"github.com/globaltx/globaltx/undo"
 )
 
 // server is a kind of database that the tests run on.
@@ -28,142 +16,54 @@ type server struct {
 	dsn    func(t testing.TB) string // a fresh database
 }
 
-// servers are MySQL's, with SQLite, and PostgreSQL's: the older one behind lib/pq, the
-// newer one behind pgx, and the other way round too where GTX_TEST_DRIVERS is "all".
-func servers() []server {
-	all := []server{
-		{"sqlite", "gtx-sqlite", sqliteDSN},
-		{"mysql", "gtx-mysql", testserver.MySQL},
-		{"mariadb", "gtx-mysql", testserver.MariaDB},
-		{"postgres15", "gtx-postgres", testserver.Postgres15},
-		{"postgres18", "gtx-pgx", testserver.Postgres18},
-	}
-	if os.Getenv("GTX_TEST_DRIVERS") == "all" {
-		all = append(all, server{"postgres15", "gtx-pgx", testserver.Postgres15}, server{"postgres18", "gtx-postgres", testserver.Postgres18})
+// servers are those of testdb.
+func servers() (all []server) {
+	for _, s := range testdb.Servers() {
+		all = append(all, server{s.Name, s.Driver, s.DSN})
 	}
 	return all
 }
 
+func (s server) public() testdb.Server {
+	return testdb.Server{Name: s.name, Driver: s.driver, DSN: s.dsn}
+}
+
 // family is the driver, and gtx-postgres for gtx-pgx too: what tells SQL apart.
-func (s server) family() string {
-	if s.driver == "gtx-pgx" {
-		return "gtx-postgres"
-	}
-	return s.driver
-}
+func (s server) family() string { return s.public().Family() }
 
-func sqliteDSN(t testing.TB) string {
-	return "file:" + filepath.Join(t.TempDir(), "db.sqlite") + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)"
-}
+// holder gives the n-th placeholder of the server.
+func (s server) holder(n int) string { return s.public().Holder(n) }
 
-// onEach runs a test on every kind of server with an embedded coordinator.
+// onEach runs a test on every kind of server.
 func onEach(t *testing.T, test func(t *testing.T, s server)) {
 	for _, s := range servers() {
 		t.Run(s.name, func(t *testing.T) { test(t, s) })
 	}
 }
 
-// steady waits where a coordinator would refuse work: the disk of a machine that runs
-// tests may stall for seconds.
-var steady = coordinator.Config{StallAfter: time.Minute}
-
 func embedded(t testing.TB) *natsbus.Bus {
 	t.Helper()
-	bus, err := natsbus.Embedded(t.Context(), t.TempDir(), natsbus.WithCoordinator(steady))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := bus.Close(); err != nil {
-			t.Errorf("close bus: %v", err)
-		}
-	})
-	return bus
+	return testdb.Embedded(t)
 }
 
 // open opens a database and checks at the end that nothing was left in it.
 func open(t testing.TB, s server, dsn string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open(s.driver, dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if !t.Failed() {
-			clean(t, db)
-		}
-		if n := db.Stats().InUse; n != 0 {
-			t.Errorf("%d connections leaked", n)
-		}
-		if err := db.Close(); err != nil {
-			t.Errorf("close database: %v", err)
-		}
-	})
-	return db
+	return testdb.Open(t, s.public(), dsn)
 }
 
-// clean waits until phase two has removed every header and undo row, and ended every
-// prepared branch.
 func clean(t testing.TB, db *sql.DB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(gtx.Detach(context.Background()), 30*time.Second)
-	defer cancel()
-	for {
-		n, err := leftovers(ctx, db)
-		if err == nil && n == 0 {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Errorf("%d rows left in gtx_undo and gtx_branch, or branches prepared (%v)", n, err)
-			return
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
+	testdb.Clean(t, db)
 }
 
-// leftovers counts what phase two has to remove. A table that is not there, or
-// not yet because a crash interrupted its making, has none.
-func leftovers(ctx context.Context, db *sql.DB) (int, error) {
-	n := 0
-	for _, table := range []string{"gtx_undo", "gtx_branch"} {
-		var k int
-		err := db.QueryRowContext(ctx, "SELECT count(*) FROM "+table).Scan(&k)
-		if err != nil && !noTable(err) {
-			return n, err
-		}
-		n += k
-	}
-	side := bank.Side{DB: db, Dialect: mysql.Dialect{}}
-	var version string
-	if err := db.QueryRowContext(ctx, "SELECT version()").Scan(&version); err != nil {
-		side.Dialect = sqlite.Dialect{} // alone has no such function; else what follows fails, too
-	} else if strings.HasPrefix(version, "PostgreSQL") {
-		side.Dialect = pgsql.Dialect{}
-	}
-	names, err := bank.Prepared(ctx, side)
-	if errors.Is(err, gtx.ErrUnsupported) || err != nil && strings.Contains(err.Error(), "XAER_RMERR") {
-		err = nil // gtx_guard=on, or a user who may not: another handle on the database tells
-	}
-	return n + len(names), err
-}
-
-func noTable(err error) bool {
-	return sqlite.Dialect{}.Classify(err) == undo.NoTable || mysql.Dialect{}.Classify(err) == undo.NoTable ||
-		pgsql.Dialect{}.Classify(err) == undo.NoTable
-}
+func leftovers(ctx context.Context, db *sql.DB) (int, error) { return testdb.Leftovers(ctx, db) }
 
 func mustExec(t testing.TB, db *sql.DB, text string, args ...any) {
 	t.Helper()
-	if _, err := db.ExecContext(context.Background(), text, args...); err != nil {
-		t.Fatalf("%s: %v", text, err)
-	}
+	testdb.MustExec(t, db, text, args...)
 }
 
-// holder gives the n-th placeholder of the server.
-func (s server) holder(n int) string {
-	if s.family() == "gtx-postgres" {
-		return "$" + string(rune('0'+n))
-	}
-	return "?"
-}
+func sqliteDSN(t testing.TB) string { return testdb.SQLiteDSN(t) }
+
+func noTable(err error) bool { return testdb.NoTable(err) }

@@ -85,7 +85,7 @@ func TestCancelAtEveryPoint(t *testing.T) {
 			mustExec(t, dbs[i], "CREATE TABLE thing (id bigint PRIMARY KEY, n bigint NOT NULL)")
 			mustExec(t, dbs[i], "INSERT INTO thing VALUES (1, 0), (2, 0), (3, 0)")
 			name := string(rune('A' + i))
-			program.set(func(text string) error { c.step(name + " before " + text); return nil },
+			program.Set(func(text string) error { c.step(name + " before " + text); return nil },
 				func(text string, err error) error { c.step(name + " after " + text); return err })
 		}
 		p := s.holder

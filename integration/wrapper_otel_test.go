@@ -25,6 +25,7 @@ import (
 	"github.com/globaltx/globaltx/driver/postgres"
 	"github.com/globaltx/globaltx/driver/sqlite"
 	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/internal/testserver/testdb"
 	"github.com/globaltx/globaltx/proxy"
 )
 
@@ -386,13 +387,13 @@ type narrowing struct{ sqldriver.Driver }
 
 func (d narrowing) Open(dsn string) (sqldriver.Conn, error) {
 	c, err := d.Driver.Open(dsn)
-	return narrowConn{&hookConn{c, &hook{}}}, err
+	return narrowConn{testdb.HookConn(c, &hook{})}, err
 }
 
-type narrowConn struct{ *hookConn }
+type narrowConn struct{ *testdb.HookedConn }
 
 func (c narrowConn) ExecContext(ctx context.Context, text string, args []sqldriver.NamedValue) (sqldriver.Result, error) {
-	res, err := c.hookConn.ExecContext(ctx, text, args)
+	res, err := c.HookedConn.ExecContext(ctx, text, args)
 	if err != nil {
 		return nil, err
 	}
