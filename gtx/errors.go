@@ -39,6 +39,11 @@ var (
 	// ErrUnsupported matches every UnsupportedError.
 	ErrUnsupported = errors.New("gtx: statement not supported in a global transaction")
 
+	// ErrNotCommitted is returned when the function of Run or Join has returned nil and a
+	// local transaction that it owns, and that belongs to a branch, was not committed.
+	// The global transaction aborts.
+	ErrNotCommitted = errors.New("gtx: the local transaction of a branch was not committed")
+
 	// ErrDirty is returned when a row that must be restored no longer equals its
 	// after image: somebody outside global transactions wrote it. Nothing is
 	// overwritten, the row stays locked until an operator decides (rule P8).

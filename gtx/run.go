@@ -176,8 +176,11 @@ func runOnce(ctx context.Context, fn func(context.Context) error, o *options) (X
 	fnErr := fn(fnCtx)
 	returned = true
 
-	if fnErr == nil && fnCtx.Err() != nil {
+	if fnErr == nil {
 		fnErr = fnCtx.Err()
+	}
+	if fnErr == nil {
+		fnErr = tx.ask(ctx)
 	}
 	if fnErr != nil && fnCtx.Err() != nil && ctx.Err() == nil {
 		// Not the caller's context but the transaction's own deadline ended it.

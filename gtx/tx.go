@@ -2,6 +2,7 @@ package gtx
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -23,7 +24,8 @@ type Tx struct {
 	ended    bool
 	shared   bool // another process has been told the XID
 	branches map[BranchRef]branchState
-	ends     map[any]func(context.Context, Status) // see Ends
+	ends     map[any]func(context.Context, Status)             // see Ends
+	asks     map[BranchRef]func(context.Context) (bool, error) // see Ask
 }
 
 type branchState uint8
@@ -65,7 +67,12 @@ func Join(ctx context.Context, c Coordinator, xid XID, fn func(context.Context) 
 	if xid.ThreePhase() {
 		tx.mode = ThreePhase
 	}
-	defer func() { confirmed, dead = tx.end() }()
+	defer func() {
+		if err == nil {
+			err = tx.ask(ctx)
+		}
+		confirmed, dead = tx.end()
+	}()
 	return nil, nil, fn(newContext(ctx, tx))
 }
 
@@ -151,6 +158,52 @@ func (tx *Tx) finish(ctx context.Context, st Status) {
 		all.Go(func() { end(ctx, st) })
 	}
 	all.Wait()
+}
+
+// Ask has has called once fn has returned nil, unless the branch is settled by then. It
+// is for a branch whose local transaction somebody else commits: has tells whether that
+// has happened. Nil and false: it has not, and then the global transaction aborts.
+func (tx *Tx) Ask(ref BranchRef, has func(ctx context.Context) (committed bool, err error)) {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.ended {
+		return
+	}
+	if tx.asks == nil {
+		tx.asks = map[BranchRef]func(context.Context) (bool, error){}
+	}
+	tx.asks[ref] = has
+}
+
+// ask settles the branches that Ask was called for.
+func (tx *Tx) ask(ctx context.Context) error {
+	tx.mu.Lock()
+	asks := tx.asks
+	tx.asks = nil
+	open := map[BranchRef]bool{}
+	for ref := range asks {
+		open[ref] = tx.branches[ref] == branchOpen
+	}
+	tx.mu.Unlock()
+	if len(asks) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
+	defer cancel()
+	for ref, has := range asks {
+		if !open[ref] {
+			continue
+		}
+		committed, err := has(ctx)
+		if err != nil {
+			return fmt.Errorf("ask whether a branch has committed: %w", err)
+		}
+		if !committed {
+			return fmt.Errorf("branch at %s: %w", ref.Resource, ErrNotCommitted)
+		}
+		tx.Confirm(ref)
+	}
+	return nil
 }
 
 // Branches counts those at r that this process knows of and that are not dead.
