@@ -23,8 +23,8 @@ const startTime = 5 * time.Minute
 // ServiceConfig of Serve.
 type ServiceConfig struct {
 	// URL of the NATS servers, comma separated. Required. The user of the
-	// connection needs the streams GTX_LOG and GTX_ANCHOR, gtx.svc.>, gtx.evt.>
-	// and gtx.ctl.>.
+	// connection needs the streams GTX_LOG, GTX_ANCHOR and GTX_GUARD, gtx.svc.>,
+	// gtx.evt.>, gtx.ctl.> and gtx.guard.>.
 	URL string
 	// Options are added to the connection: credentials, TLS.
 	Options []nats.Option
@@ -155,9 +155,15 @@ func serveOn(ctx context.Context, nc *nats.Conn, cfg ServiceConfig) (*Service, e
 		ready: make(chan struct{}), done: make(chan struct{}), changed: make(chan struct{}),
 		status: NodeStatus{Name: cfg.Name, Partition: cfg.Coordinator.Partition, Role: RoleStandby},
 	}
+	guards, err := openGuards(nc, &s.cfg)
+	if err != nil {
+		stop()
+		return nil, err
+	}
 	go func() {
 		s.err = (&node{Service: s}).run(life)
 		stop()
+		guards.close()
 		nc.Close()
 		close(s.done)
 	}()
