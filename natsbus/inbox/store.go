@@ -1,0 +1,180 @@
+package inbox
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/globaltx/globaltx/undo"
+)
+
+// store is the SQL of one inbox. Names and ids stand in the text of the statements that
+// each message needs (see unsafeInID): without arguments they take one round trip with
+// every driver.
+type store struct {
+	db       *sql.DB
+	d        undo.Dialect
+	n        names
+	consumer string
+}
+
+// execer is a *sql.DB or a *sql.Tx.
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+func now() int64 { return time.Now().UnixMicro() }
+
+// text puts the dialect's placeholders in place of question marks.
+func (s *store) text(q string) string {
+	if s.d.Name() != "postgres" {
+		return q
+	}
+	var b strings.Builder
+	n := 0
+	for part := range strings.SplitSeq(q, "?") {
+		if n > 0 {
+			b.WriteString(s.d.Placeholder(n))
+		}
+		b.WriteString(part)
+		n++
+	}
+	return b.String()
+}
+
+func (s *store) key(id string) string {
+	return "consumer = '" + s.consumer + "' AND id = '" + id + "'"
+}
+
+// take inserts the row of a message, or says errTaken. An insert of another session that
+// has not committed is waited for.
+func (s *store) take(ctx context.Context, tx execer, id string, state int, xid string) error {
+	text := "INSERT INTO " + s.n.inbox + " (consumer, id, at, state, xid) VALUES ('" + s.consumer + "', '" + id + "', " +
+		strconv.FormatInt(now(), 10) + ", " + strconv.Itoa(state) + ", '" + xid + "')"
+	if s.d.Name() != "mysql" {
+		// A duplicate key would end the transaction on PostgreSQL, and be logged there.
+		text += " ON CONFLICT (consumer, id) DO NOTHING"
+	}
+	res, err := tx.ExecContext(ctx, text)
+	if err != nil {
+		if s.d.Classify(err) == undo.Duplicate {
+			return errTaken
+		}
+		return fmt.Errorf("insert inbox row: %w", err)
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return fmt.Errorf("insert inbox row: %w", err)
+	}
+	if n == 0 {
+		return errTaken
+	}
+	return nil
+}
+
+// state reads what became of a message. found is false where it has no row; errOpen where
+// the global transaction that has written the row is not decided.
+func (s *store) state(ctx context.Context, id string) (state int, found bool, err error) {
+	var xid string
+	// One statement, so one snapshot: an abort removes the row together with the
+	// undo rows of its transaction, a commit only those.
+	err = s.db.QueryRowContext(ctx, "SELECT state, xid FROM "+s.n.inbox+" WHERE "+s.key(id)).Scan(&state, &xid)
+	var open int
+	if err == nil && xid != "" {
+		err = s.db.QueryRowContext(ctx, "SELECT i.state, (SELECT count(*) FROM "+s.n.undo+" u WHERE u.xid = i.xid) FROM "+s.n.inbox+" i WHERE "+s.key(id)).Scan(&state, &open)
+	}
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return 0, false, nil
+	case err != nil:
+		return 0, false, fmt.Errorf("read inbox row: %w", err)
+	case open > 0:
+		return 0, false, errOpen
+	}
+	return state, true, nil
+}
+
+// count adds by to the tries of a message, keeps what was wrong with the last one where
+// cause is "", and gives the sum.
+func (s *store) count(ctx context.Context, id string, by int, cause string) (tries int, err error) {
+	text := "INSERT INTO " + s.n.try + " (consumer, id, tries, error, at) VALUES (?, ?, ?, ?, ?)"
+	set := " UPDATE SET tries = gtx_inbox_try.tries + excluded.tries, at = excluded.at, error = CASE WHEN excluded.error = '' THEN gtx_inbox_try.error ELSE excluded.error END"
+	if s.d.Name() == "mysql" {
+		text += " ON DUPLICATE KEY UPDATE tries = tries + VALUES(tries), at = VALUES(at), error = IF(VALUES(error) = '', error, VALUES(error))"
+	} else {
+		text += " ON CONFLICT (consumer, id) DO" + set
+	}
+	if _, err := s.db.ExecContext(ctx, s.text(text), s.consumer, id, by, cause, now()); err != nil {
+		return 0, fmt.Errorf("count try: %w", err)
+	}
+	if err := s.db.QueryRowContext(ctx, "SELECT tries FROM "+s.n.try+" WHERE "+s.key(id)).Scan(&tries); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, fmt.Errorf("read number of tries: %w", err)
+	}
+	return tries, nil
+}
+
+// lastError is what the last try of a message that failed has said.
+func (s *store) lastError(ctx context.Context, id string) (string, error) {
+	var text string
+	err := s.db.QueryRowContext(ctx, "SELECT error FROM "+s.n.try+" WHERE "+s.key(id)).Scan(&text)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("read error of the last try: %w", err)
+	}
+	return text, nil
+}
+
+// forget removes the count of tries.
+func (s *store) forget(ctx context.Context, tx execer, id string) error {
+	if _, err := tx.ExecContext(ctx, "DELETE FROM "+s.n.try+" WHERE "+s.key(id)); err != nil {
+		return fmt.Errorf("delete count of tries: %w", err)
+	}
+	return nil
+}
+
+// bury puts a message aside, or says errTaken.
+func (s *store) bury(ctx context.Context, m *Message, cause string) error {
+	tx, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if err := s.take(ctx, tx, m.ID, stateDead, ""); err != nil {
+		return err
+	}
+	if err := s.forget(ctx, tx, m.ID); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, "DELETE FROM "+s.n.dead+" WHERE "+s.key(m.ID)); err != nil {
+		return fmt.Errorf("delete dead message: %w", err)
+	}
+	body := m.Body
+	if body == nil {
+		body = []byte{} // not NULL
+	}
+	_, err = tx.ExecContext(ctx, s.text("INSERT INTO "+s.n.dead+" (consumer, id, subject, header, body, error, at, deliveries, sent, replay) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0)"),
+		s.consumer, m.ID, []byte(m.Subject), encodeHeader(m.Header), body, cause, now(), int64(m.Deliveries))
+	if err != nil {
+		return fmt.Errorf("insert dead message: %w", err)
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit dead message: %w", err)
+	}
+	return nil
+}
+
+// begin is for work of the inbox itself. Not at REPEATABLE READ, where MySQL locks gaps.
+func (s *store) begin(ctx context.Context) (*sql.Tx, error) {
+	var o sql.TxOptions
+	if s.d.Name() != "sqlite" {
+		o.Isolation = sql.LevelReadCommitted
+	}
+	tx, err := s.db.BeginTx(ctx, &o)
+	if err != nil {
+		return nil, fmt.Errorf("begin local transaction: %w", err)
+	}
+	return tx, nil
+}

@@ -1,0 +1,61 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/globaltx/globaltx/gtx"
+)
+
+// counters of this process.
+type counters struct{ published, duplicates, retries, died atomic.Int64 }
+
+// Stats is how the outbox of a database is.
+type Stats struct {
+	// Backlog counts the messages that wait, those of undecided global transactions
+	// among them.
+	Backlog int64
+	// Oldest is how long the first of them has waited. Zero: none waits.
+	Oldest time.Duration
+	// Dead counts the messages that wait for an operator.
+	Dead int64
+
+	// What the relay of this process has done since Open.
+
+	// Published counts acknowledged messages, Duplicates among them those that the
+	// stream had already, Retries attempts without an acknowledgement.
+	Published, Duplicates, Retries int64
+	// Died counts messages that no stream would take.
+	Died int64
+	// Failing counts the subjects whose messages wait for another attempt, and
+	// LastError says why the last one of all failed; "" when none did.
+	Failing   int
+	LastError string
+}
+
+// Stats asks the database, which counts all that wait: not for every second.
+func (o *Outbox) Stats(ctx context.Context) (Stats, error) {
+	s := Stats{
+		Published: o.count.published.Load(), Duplicates: o.count.duplicates.Load(),
+		Retries: o.count.retries.Load(), Died: o.count.died.Load(),
+	}
+	now := uint64(time.Now().UnixMicro())
+	var first, clock int64
+	line := o.db.QueryRowContext(gtx.Detach(ctx), fmt.Sprintf(
+		"SELECT count(*), COALESCE(min(pos), 0), %s, (SELECT count(*) FROM %s) FROM %s", o.text.now(now), o.text.dead, o.text.box))
+	if err := line.Scan(&s.Backlog, &first, &clock, &s.Dead); err != nil {
+		return s, fmt.Errorf("count messages of the outbox: %w", err)
+	}
+	if s.Backlog > 0 {
+		s.Oldest = max(0, time.Duration(clock-first)*time.Microsecond)
+	}
+	o.mu.Lock()
+	r := o.relay
+	o.mu.Unlock()
+	if r != nil {
+		s.Failing, s.LastError = r.failing()
+	}
+	return s, nil
+}

@@ -1,0 +1,182 @@
+package outbox
+
+import (
+	"encoding/hex"
+	"fmt"
+	"math/bits"
+	"strconv"
+	"strings"
+
+	"github.com/globaltx/globaltx/undo"
+)
+
+// text writes SQL for one dialect. Statements hold their values as literals: without
+// arguments every base driver sends them in one round trip.
+type text struct {
+	undo.Dialect
+	names
+}
+
+func textOf(d undo.Dialect) text { return text{d, namesOf(d.Name())} }
+
+const columns = "id, slot, pos, subject, okey, header, size, body"
+
+// now is the server's clock in microseconds since 1970, of the moment and not of the
+// local transaction. In SQLite, which knows milliseconds, it is the machine's, as given.
+func (t text) now(micros uint64) string {
+	switch t.Name() {
+	case "mysql":
+		return "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
+	case "postgres":
+		return "(EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * 1000000)::bigint"
+	}
+	return strconv.FormatUint(micros, 10)
+}
+
+// escape is for a string of PostgreSQL that means the same whatever
+// standard_conforming_strings says.
+var escape = strings.NewReplacer(`\`, `\\`, `'`, `''`)
+
+// str is a literal for a column that holds text: bytes to MySQL, whatever character set
+// the session has.
+func (t text) str(s string) string {
+	switch t.Name() {
+	case "mysql":
+		return "X'" + hex.EncodeToString([]byte(s)) + "'"
+	case "postgres":
+		return "E'" + escape.Replace(s) + "'"
+	}
+	return "'" + strings.ReplaceAll(s, "'", "''") + "'"
+}
+
+func (t text) bytes(b []byte) string {
+	if t.Name() == "postgres" {
+		return "pg_catalog.decode('" + hex.EncodeToString(b) + "', 'hex')"
+	}
+	return "X'" + hex.EncodeToString(b) + "'"
+}
+
+// literalBody is how large a body may be that Publish sends inside the text.
+const literalBody = 16 << 10
+
+// insert gives the statement that publishes. With arguments its text is always the same,
+// as a capture that keeps what it has read of a text wants it.
+func (t text) insert(r *row, literal bool) (string, []any) {
+	if literal {
+		header := "NULL"
+		if len(r.header) > 0 {
+			header = t.str(string(r.header))
+		}
+		return "INSERT INTO " + t.box + " (" + columns + ") VALUES ('" + r.id + "', " + strconv.Itoa(r.slot) + ", " + t.now(r.pos) + ", " +
+			t.str(r.subject) + ", " + t.str(r.key) + ", " + header + ", " + strconv.Itoa(len(r.body)) + ", " + t.bytes(r.body) + ")", nil
+	}
+	body := r.body
+	if body == nil {
+		body = []byte{} // nil is NULL
+	}
+	args := []any{r.id, r.slot, t.arg(r.subject), t.arg(r.key), nil, len(r.body), body}
+	if len(r.header) > 0 {
+		args[4] = t.arg(string(r.header))
+	}
+	var holders [7]any
+	for i := range holders {
+		holders[i] = t.Placeholder(i + 1)
+	}
+	pos := t.now(0)
+	if t.Name() == "sqlite" {
+		pos = t.Placeholder(8)
+		args = append(args, int64(r.pos))
+	}
+	return "INSERT INTO " + t.box + " (id, slot, subject, okey, header, size, body, pos) VALUES (" +
+		fmt.Sprintf("%s, %s, %s, %s, %s, %s, %s, ", holders[:]...) + pos + ")", args
+}
+
+// arg is the argument for a column that holds text.
+func (t text) arg(s string) any {
+	if t.Name() == "mysql" {
+		return []byte(s)
+	}
+	return s
+}
+
+// busy asks for the slots that hold messages: one look-up each. As a condition EXISTS would
+// be a join to MySQL, which may read all messages for it.
+func (t text) busy() string {
+	return "SELECT s.slot FROM " + t.slot + " AS s WHERE (SELECT 1 FROM " + t.box + " AS o WHERE o.slot = s.slot LIMIT 1) = 1"
+}
+
+// page asks for the next messages of each slot of a set, behind a place of one of them.
+// Bodies larger than inlineBody are read when their turn has come.
+func (t text) page(set uint64, held string, behind *row, limit int) string {
+	var parts []string
+	for i := range slots {
+		if set&(1<<i) == 0 {
+			continue
+		}
+		where := "o.slot = " + strconv.Itoa(i)
+		if behind != nil {
+			pos := strconv.FormatUint(behind.pos, 10)
+			where += " AND o.pos >= " + pos + " AND (o.pos > " + pos + " OR o.id > '" + behind.id + "')"
+		}
+		parts = append(parts, "SELECT o.id, o.slot, o.pos, o.subject, o.okey, o.header, o.size, CASE WHEN o.size <= "+strconv.Itoa(inlineBody)+
+			" THEN o.body END, CASE WHEN "+held+" IS NULL THEN 0 ELSE 1 END FROM "+t.box+" AS o WHERE "+where+" ORDER BY o.pos, o.id LIMIT "+strconv.Itoa(limit))
+	}
+	switch {
+	case len(parts) == 1:
+		return parts[0]
+	case t.Name() == "sqlite": // takes no brackets there
+		return "SELECT * FROM (" + strings.Join(parts, ") UNION ALL SELECT * FROM (") + ")"
+	}
+	return "(" + strings.Join(parts, ") UNION ALL (") + ")"
+}
+
+// lock takes those slots of a set that nobody has.
+func (t text) lock(set uint64) string {
+	force := ""
+	if t.Name() == "mysql" {
+		force = " FORCE INDEX (PRIMARY)"
+	}
+	return "SELECT slot FROM " + t.slot + force + " WHERE slot IN (" + numbers(set) + ") FOR UPDATE SKIP LOCKED"
+}
+
+// lease is lock where rows cannot be locked. Times are microseconds. What ends later than
+// any lease may was given before the clock was set back.
+func (t text) lease(set uint64, owner string, now, until, latest uint64) string {
+	return fmt.Sprintf("UPDATE %s SET owner = '%s', until = %d WHERE slot IN (%s) AND (until < %d OR until > %d) RETURNING slot",
+		t.slot, owner, until, numbers(set), now, latest)
+}
+
+func (t text) release(owner string) string {
+	return "UPDATE " + t.slot + " SET owner = '', until = 0 WHERE owner = '" + owner + "'"
+}
+
+// remove deletes messages by primary key. Without the hint MySQL may read the whole
+// table instead, and wait for messages that are not committed.
+func (t text) remove(table string, list []string) string {
+	if t.Name() == "mysql" {
+		return "DELETE o FROM " + table + " AS o FORCE INDEX (PRIMARY) WHERE o.id IN ('" + strings.Join(list, "', '") + "')"
+	}
+	return "DELETE FROM " + table + " WHERE id IN ('" + strings.Join(list, "', '") + "')"
+}
+
+// bury copies a message among the dead.
+func (t text) bury(id, why string, micros uint64) string {
+	return "INSERT INTO " + t.dead + " (" + columns + ", error, died) SELECT " + columns + ", " + t.str(strings.ToValidUTF8(strings.ReplaceAll(why, "\x00", ""), "?")) +
+		", " + t.now(micros) + " FROM " + t.box + " WHERE id = '" + id + "'"
+}
+
+// raise copies a dead message back, behind all others.
+func (t text) raise(id string, micros uint64) string {
+	return "INSERT INTO " + t.box + " (" + columns + ") SELECT id, slot, " + t.now(micros) + ", subject, okey, header, size, body FROM " + t.dead + " WHERE id = '" + id + "'"
+}
+
+// numbers lists the members of a set of slots.
+func numbers(set uint64) string {
+	list := make([]string, 0, bits.OnesCount64(set))
+	for i := range slots {
+		if set&(1<<i) != 0 {
+			list = append(list, strconv.Itoa(i))
+		}
+	}
+	return strings.Join(list, ", ")
+}
