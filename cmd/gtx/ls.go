@@ -19,7 +19,8 @@ const lsHelp = `Usage: gtx ls DSN [--stuck]
 
 Lists the global transactions that have rows in the undo log of a database: those
 that run, those that are decided and not finished here, and those that are stuck;
-and, of modes XA and 3PC, branches that wait prepared.
+of modes XA and 3PC, branches that wait prepared; and actions (TCC) that were tried
+and not yet confirmed or cancelled. One that has failed often is stuck, and tried on.
 A transaction is stuck when a row that must be restored was changed from outside;
 "gtx show" tells the row, "gtx resolve" ends it. Nothing is changed.
 
@@ -66,19 +67,29 @@ func runLs(ctx context.Context, args []string, std stdio) error {
 			return o.explain("list prepared branches of "+o.show, err)
 		}
 	}
+	actions, err := o.actions(ctx, gtx.XID{}, *onlyStuck)
+	if err != nil {
+		return err
+	}
 	if n > 0 {
 		if err := w.Flush(); err != nil {
 			return err
 		}
-		if len(prepared) > 0 {
+		if len(prepared)+len(actions) > 0 {
 			fmt.Fprintln(std.out)
 		}
 	}
 	if err := writePrepared(std.out, prepared, unlisted); err != nil {
 		return err
 	}
+	if len(prepared) > 0 && len(actions) > 0 {
+		fmt.Fprintln(std.out)
+	}
+	if err := writeActions(std.out, actions); err != nil {
+		return err
+	}
 	switch {
-	case n > 0 || len(prepared) > 0:
+	case n > 0 || len(prepared)+len(actions) > 0:
 	case *onlyStuck:
 		_, err = fmt.Fprintf(std.out, "no global transaction is stuck in %s\n", o.show)
 	default:

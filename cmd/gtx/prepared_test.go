@@ -53,7 +53,7 @@ func TestListsPrepared(t *testing.T) {
 				t.Fatal(err)
 			}
 			m.gtx(exitOK, []string{"ls", m.dsn}, "no global transaction has anything left")
-			m.gtx(exitError, []string{"show", m.dsn, m.xid.String()}, "no undo row .* no prepared branch")
+			m.gtx(exitError, []string{"show", m.dsn, m.xid.String()}, "no undo row .* no prepared branch or action")
 		})
 	}
 }

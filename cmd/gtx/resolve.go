@@ -26,10 +26,12 @@ must be restored were changed from outside ("gtx show" tells them). One ACTION:
   --force-before  write what was before the transaction over the dirty rows;
                   what was written from outside is lost
   --keep-current  leave the dirty rows as they are; what was before is lost
+  --drop-action N forget the action of branch N, which fails and fails (TCC): what
+                  its Confirm or Cancel should do was done by hand
 
 Rows that are not dirty are restored by phase two in any case. The coordinator is
-asked whether the transaction is aborted; no other is touched. Who did what to
-which row, and why, is recorded in the table gtx_operator of the database.
+asked whether the transaction is aborted; no other is touched; not so for
+--drop-action, which takes no coordinator. Who did what to which row, and why, is recorded in the table gtx_operator of the database.
 
 `
 
@@ -37,12 +39,14 @@ which row, and why, is recorded in the table gtx_operator of the database.
 type resolveOptions struct {
 	retry, force, keep, assume, yes     bool
 	table, key, reason, natsURL, dirLog string
+	drop                                int64
 }
 
 func (o *resolveOptions) define(fs *flag.FlagSet) {
 	fs.BoolVar(&o.retry, "retry", false, "run phase two again")
 	fs.BoolVar(&o.force, "force-before", false, "write the before images over the dirty rows")
 	fs.BoolVar(&o.keep, "keep-current", false, "leave the dirty rows as they are")
+	fs.Int64Var(&o.drop, "drop-action", 0, "forget the action of `branch`, as gtx show prints it")
 	fs.StringVar(&o.reason, "reason", "", "`why`, for the record; required")
 	fs.StringVar(&o.table, "table", "", "only the dirty rows of this `table`")
 	fs.StringVar(&o.key, "key", "", "only the row with this `key`, as gtx show prints it, or the beginning of it")
@@ -64,7 +68,7 @@ func (o *resolveOptions) action() (undo.Action, error) {
 	}
 	switch {
 	case len(chosen) != 1:
-		return "", errors.New("want one of --retry, --force-before and --keep-current")
+		return "", errors.New("want one of --retry, --force-before, --keep-current and --drop-action")
 	case strings.TrimSpace(o.reason) == "":
 		return "", errors.New("want a --reason, for the record")
 	case o.retry && (o.table != "" || o.key != ""):
@@ -85,6 +89,9 @@ func runResolve(ctx context.Context, args []string, std stdio) error {
 	words, err := parseMixed(flags, resolveHelp, args, 2, std)
 	if err != nil {
 		return err
+	}
+	if opts.drop != 0 {
+		return opts.dropAction(ctx, words, std)
 	}
 	action, err := opts.action()
 	if err != nil {

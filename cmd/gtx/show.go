@@ -26,7 +26,7 @@ they protect: before the transaction, and now. A star marks what differs. Values
 are printed as the server writes them as text, on SQLite as literals. Of the state
 that the transaction left only a digest is kept: it is said whether the row still
 is in it. Prepared branches of modes XA and 3PC are named; what they hold the server
-does not tell. Nothing is changed.
+does not tell. Actions (TCC) are listed without their arguments. Nothing is changed.
 
 `
 
@@ -64,8 +64,12 @@ func runShow(ctx context.Context, args []string, std stdio) error {
 		return o.explain("list prepared branches of "+o.show, err)
 	}
 	prepared = slices.DeleteFunc(prepared, func(b preparedBranch) bool { return b.XID != xid })
-	if len(rows)+len(prepared) == 0 {
-		return fmt.Errorf("no undo row of %s in %s, and no prepared branch", xid, o.show)
+	actions, err := o.actions(ctx, xid, false)
+	if err != nil {
+		return err
+	}
+	if len(rows)+len(prepared)+len(actions) == 0 {
+		return fmt.Errorf("no undo row of %s in %s, and no prepared branch or action", xid, o.show)
 	}
 	p := printer{w: std.out, value: plainValue(*full)}
 	if *redact {
@@ -78,6 +82,9 @@ func runShow(ctx context.Context, args []string, std stdio) error {
 		}
 	}
 	if err := writePrepared(p.w, prepared, ""); err != nil {
+		return err
+	}
+	if err := writeActions(p.w, actions); err != nil {
 		return err
 	}
 	for i := range rows {
