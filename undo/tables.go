@@ -15,6 +15,9 @@ import (
 // processes, are fine. Where all of names exist no privilege to create is needed; where it
 // is missing the error holds the exact DDL.
 func CreateTables(ctx context.Context, db *sql.DB, d Dialect, names, ddl []string) error {
+	if err := autocommits(ctx, db, d); err != nil {
+		return err
+	}
 	var err error
 	strange := 0
 	for try := range migrateTries {
@@ -49,6 +52,22 @@ func CreateTables(ctx context.Context, db *sql.DB, d Dialect, names, ddl []strin
 		}
 	}
 	return fmt.Errorf("create tables of globaltx: %w", err)
+}
+
+// autocommits refuses sessions in which every read begins a local transaction that nobody
+// ends: what is read later would be as old.
+func autocommits(ctx context.Context, db *sql.DB, d Dialect) error {
+	if d.Name() != "mysql" {
+		return nil
+	}
+	lines, err := QueryDB(db)(ctx, "SELECT @@autocommit")
+	if err != nil {
+		return fmt.Errorf("look at the session: %w", err)
+	}
+	if len(lines) == 1 && lines[0][0] == "0" {
+		return errors.New("the sessions of this database have autocommit=0: remove it from the DSN, or from the server's settings for this user")
+	}
+	return nil
 }
 
 // create runs the DDL as a whole: a process that dies must not leave a table without its

@@ -19,12 +19,12 @@ const maxActions = 1000
 
 // actions lists the guards of a database, those of xid where it is not zero.
 func (o *operator) actions(ctx context.Context, xid gtx.XID, onlyStuck bool) ([]tcc.Guard, error) {
-	all, err := tcc.ListIn(ctx, o.db, o.dialect, maxActions)
+	all, err := tcc.ListIn(ctx, o.db, o.dialect, xid, maxActions)
 	if err != nil {
 		return nil, fmt.Errorf("list actions of %s: %w", o.show, err)
 	}
 	return slices.DeleteFunc(all, func(g tcc.Guard) bool {
-		return onlyStuck && g.Tries < tcc.DefaultStuckAfter || !xid.IsZero() && g.XID != xid
+		return onlyStuck && g.Tries < tcc.DefaultStuckAfter
 	}), nil
 }
 

@@ -193,7 +193,8 @@ func (b *bare) tried(ctx context.Context, s gtx.GuardStore, g *guard, state stri
 	next := k.bareState
 	next.State, next.Until = state, 0
 	err := b.update(ctx, s, g, next)
-	if errors.Is(err, gtx.ErrGuardChanged) {
+	// Without an answer somebody may have cancelled by now, once the time is over.
+	if errors.Is(err, gtx.ErrGuardChanged) || err != nil && b.now().UnixMicro() >= k.Until {
 		if err := b.late(ctx, s, g); err != nil {
 			b.log.Warn("try has ended too late, and the guard cannot be written: cancel without one", "xid", g.xid.String(), "action", g.action, "err", err)
 			b.cancel(context.WithoutCancel(ctx), g)

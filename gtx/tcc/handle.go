@@ -15,14 +15,14 @@ type Handle[A any] struct {
 	action Action[A]
 }
 
-// Try runs the action's Try in a local transaction of its own, which takes a connection of
+// Try runs the action's Try, with the arguments as they come back from JSON, in a local transaction of its own, which takes a connection of
 // the database's pool, and commits it. After nil the action is confirmed or cancelled
 // with the global transaction that ctx carries. After an error nothing of it stays and the
 // function may go on without, unless the error says that it is not known: then the global
 // transaction aborts. Without a database see [Bare]. The error wraps gtx.ErrConflict after a deadlock or a serialization
 // failure, so that gtx.Run tries again.
 func (h *Handle[A]) Try(ctx context.Context, args A) error {
-	b, err := h.begin(ctx, args)
+	b, args, err := h.begin(ctx, args)
 	if err != nil {
 		return fmt.Errorf("try action %s: %w", h.entry.name, err)
 	}
@@ -61,7 +61,7 @@ func (h *Handle[A]) tryTx(ctx context.Context, t *table, tx Tx, args A) error {
 	if err := plain(ctx, tx); err != nil {
 		return err
 	}
-	b, err := h.begin(ctx, args) // an open branch: the global transaction aborts unless it is asked for
+	b, args, err := h.begin(ctx, args) // an open branch: the global transaction aborts unless it is asked for
 	if err != nil {
 		return err
 	}
@@ -78,8 +78,11 @@ func (h *Handle[A]) tryTx(ctx context.Context, t *table, tx Tx, args A) error {
 	if err := b.register(inner); err != nil {
 		return err
 	}
-	if err := h.action.Try(inner, tx, args); err != nil {
+	if err := h.action.Try(inner, t.watch(tx, &b.guard), args); err != nil {
 		return t.conflict(err)
+	}
+	if err := t.still(inner, tx, &b.guard); err != nil {
+		return err
 	}
 	kept = true
 	b.tx.Ask(b.ref(), func(ctx context.Context) (bool, error) { return t.has(gtx.Detach(ctx), b.guard.xid, b.guard.branch) })
@@ -125,29 +128,34 @@ func (b *branch) register(ctx context.Context) error {
 	return nil
 }
 
-func (h *Handle[A]) begin(ctx context.Context, args A) (*branch, error) {
+// begin opens a branch. It gives the arguments as Confirm and Cancel will get them.
+func (h *Handle[A]) begin(ctx context.Context, args A) (_ *branch, stored A, _ error) {
 	tx, ok := gtx.FromContext(ctx)
 	if !ok {
-		return nil, ErrOutside
+		return nil, stored, ErrOutside
 	}
 	if tx.Mode() == gtx.ThreePhase {
-		return nil, &gtx.UnsupportedError{
+		return nil, stored, &gtx.UnsupportedError{
 			Code: "not-named", Reason: "an action gives no vote, so it cannot be part of a three-phase transaction",
 			Hint: "use mode XA or AT",
 		}
 	}
 	raw, err := encode(args)
 	if err != nil {
-		return nil, err
+		return nil, stored, err
+	}
+	// What JSON loses is lost to Try, too, so that it is seen at once.
+	if stored, err = decode(h.action, h.entry.version, h.entry.version, raw); err != nil {
+		return nil, stored, fmt.Errorf("%w: %w", ErrArgs, err)
 	}
 	if err := h.res.enter(tx.Coordinator()); err != nil {
-		return nil, err
+		return nil, stored, err
 	}
 	ref, err := tx.Enlist(h.res.id)
 	if err != nil {
-		return nil, err
+		return nil, stored, err
 	}
 	return &branch{tx, guard{
 		xid: tx.XID(), branch: ref.Branch, action: h.entry.name, version: h.entry.version, args: raw, created: h.res.cfg.now(),
-	}, h.res.id}, nil
+	}, h.res.id}, stored, nil
 }

@@ -38,13 +38,17 @@ func List(ctx context.Context, db *sql.DB, limit int) ([]Guard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list guards of actions: %w", err)
 	}
-	return ListIn(ctx, db, at.Dialect(), limit)
+	return ListIn(ctx, db, at.Dialect(), gtx.XID{}, limit)
 }
 
-// ListIn is List for a db of the base driver.
-func ListIn(ctx context.Context, db *sql.DB, d undo.Dialect, limit int) ([]Guard, error) {
+// ListIn is List for a db of the base driver, of one transaction where xid is not zero.
+func ListIn(ctx context.Context, db *sql.DB, d undo.Dialect, xid gtx.XID, limit int) ([]Guard, error) {
 	t := &table{db: db, d: d, now: time.Now}
-	rows, err := db.QueryContext(gtx.Detach(ctx), t.text("SELECT xid, "+columns+" FROM {tcc} ORDER BY tries DESC, created LIMIT "+strconv.Itoa(max(limit, 0))))
+	where := ""
+	if !xid.IsZero() {
+		where = "WHERE xid = '" + xid.String() + "' "
+	}
+	rows, err := db.QueryContext(gtx.Detach(ctx), t.text("SELECT xid, "+columns+" FROM {tcc} "+where+"ORDER BY tries DESC, created LIMIT "+strconv.Itoa(max(limit, 0))))
 	if err != nil {
 		if d.Classify(err) == undo.NoTable {
 			return nil, nil
@@ -89,7 +93,8 @@ func Drop(ctx context.Context, db *sql.DB, d undo.Dialect, xid gtx.XID, branch g
 		return fmt.Errorf("drop guard: want a reason of at most %d bytes", maxWhy)
 	}
 	t := &table{db: db, d: d, now: time.Now}
-	_, err := t.local(gtx.Detach(ctx), func(tx *sql.Tx) error {
+	ctx = gtx.Detach(ctx)
+	_, err := t.local(ctx, func(tx *sql.Tx) error {
 		g := guard{xid: xid, branch: branch}
 		if err := t.lock(ctx, tx, &g, false); err != nil {
 			return err

@@ -83,12 +83,14 @@ func (r *Resource) alone(ctx context.Context, xid gtx.XID) (release func(), err 
 func (r *Resource) resolve(ctx context.Context, d gtx.Resolution) error {
 	all, err := r.guards.of(ctx, d.XID)
 	if err != nil {
+		r.plan(r.cfg.now().Add(pauseOf(1)), d)
 		return err
 	}
 	var again later
 	late, errs := r.bar(ctx, d, all, &again)
 	if late {
 		if all, err = r.guards.of(ctx, d.XID); err != nil {
+			r.plan(r.cfg.now().Add(pauseOf(1)), d)
 			return err
 		}
 	}
@@ -167,12 +169,12 @@ func (r *Resource) one(ctx context.Context, g guard, st gtx.Status, again *later
 		return fmt.Errorf("action %s has all its workers busy: %w", e.name, gtx.ErrConflict)
 	}
 	defer func() { <-e.slots }()
-	last := g
+	last, called := g, false
 	act, cancel := context.WithTimeout(r.ctx, r.cfg.Timeout)
 	defer cancel()
 	ended, err := r.guards.end(act, g, st, func(ctx context.Context, tx Tx, g guard, p phase) error {
 		g.tries = max(g.tries, r.triesOf(g.key()))
-		last = g
+		last, called = g, true
 		return e.run(ctx, tx, &g, p)
 	})
 	switch {
@@ -184,7 +186,7 @@ func (r *Resource) one(ctx context.Context, g guard, st gtx.Status, again *later
 		return fmt.Errorf("%w: %w", gtx.ErrConflict, err)
 	case r.ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", gtx.ErrConflict, ErrClosed)
-	case r.lost(err) && act.Err() == nil:
+	case !called, r.lost(err) && act.Err() == nil: // no failure of the action
 		again.add(now.Add(pauseOf(1)))
 		return err
 	}

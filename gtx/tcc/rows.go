@@ -15,8 +15,11 @@ import (
 // text puts names and parameter markers of the dialect into a text: {tcc}, {resource}
 // and {operator}, {s} for a parameter that is a text, {i} for an integer.
 func (t *table) text(query string) string {
-	name := t.d.Name()
-	query = strings.NewReplacer("{tcc}", schemaOf[name]+"gtx_tcc", "{resource}", schemaOf[name]+"gtx_resource", "{operator}", schemaOf[name]+"gtx_operator").Replace(query)
+	name, prefix := t.d.Name(), t.prefix
+	if prefix == "" {
+		prefix = schemaOf[name]
+	}
+	query = strings.NewReplacer("{tcc}", prefix+"gtx_tcc", "{resource}", prefix+"gtx_resource", "{operator}", prefix+"gtx_operator").Replace(query)
 	var b strings.Builder
 	for n := 1; ; n++ {
 		i := strings.IndexByte(query, '{')
@@ -91,49 +94,54 @@ func scanGuard(xid gtx.XID, scan func(...any) error) (guard, error) {
 	g := guard{xid: xid}
 	var branch, created, retryAt int64
 	err := scan(&branch, &g.action, &g.version, &g.args, &created, &g.tries, &retryAt, &g.reason)
+	g.version = max(g.version, -g.version) // a mark of rule X8 that the action has committed
 	g.branch, g.created, g.retryAt = gtx.BranchID(branch), time.UnixMicro(created), time.UnixMicro(retryAt)
 	g.reason = readReason(g.reason)
 	return g, err
 }
 
-func (t *table) of(ctx context.Context, xid gtx.XID) ([]guard, error) {
-	rows, err := t.db.QueryContext(ctx, t.text("SELECT "+columns+" FROM {tcc} WHERE xid = {s} ORDER BY branch"), xid.String())
-	if err != nil {
-		return nil, fmt.Errorf("read guard rows: %w", err)
-	}
-	defer rows.Close()
-	var all []guard
-	for rows.Next() {
-		g, err := scanGuard(xid, rows.Scan)
+func (t *table) of(ctx context.Context, xid gtx.XID) (all []guard, err error) {
+	err = t.look(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, t.text("SELECT "+columns+" FROM {tcc} WHERE xid = {s} ORDER BY branch"), xid.String())
 		if err != nil {
-			return nil, fmt.Errorf("read guard rows: %w", err)
+			return err
 		}
-		all = append(all, g)
-	}
-	if err := rows.Err(); err != nil {
+		defer rows.Close()
+		for rows.Next() {
+			g, err := scanGuard(xid, rows.Scan)
+			if err != nil {
+				return err
+			}
+			all = append(all, g)
+		}
+		return rows.Err()
+	})
+	if err != nil {
 		return nil, fmt.Errorf("read guard rows: %w", err)
 	}
 	return all, nil
 }
 
-func (t *table) leftovers(ctx context.Context, after string, limit int) ([]string, error) {
+func (t *table) leftovers(ctx context.Context, after string, limit int) (xids []string, err error) {
 	now := t.now()
-	rows, err := t.db.QueryContext(ctx, t.text(`SELECT DISTINCT xid FROM {tcc} WHERE xid > {s} AND (retry_at <= {i} OR retry_at > {i})
+	err = t.look(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, t.text(`SELECT DISTINCT xid FROM {tcc} WHERE xid > {s} AND (retry_at <= {i} OR retry_at > {i})
 AND (created <= {i} OR created > {i}) ORDER BY xid LIMIT `+strconv.Itoa(limit)),
-		after, now.UnixMicro(), now.Add(maxPause+skew).UnixMicro(), now.Add(-youngFor).UnixMicro(), now.Add(skew).UnixMicro())
-	if err != nil {
-		return nil, fmt.Errorf("look for guard rows: %w", err)
-	}
-	defer rows.Close()
-	var xids []string
-	for rows.Next() {
-		var xid string
-		if err := rows.Scan(&xid); err != nil {
-			return nil, fmt.Errorf("look for guard rows: %w", err)
+			after, now.UnixMicro(), now.Add(maxPause+skew).UnixMicro(), now.Add(-youngFor).UnixMicro(), now.Add(skew).UnixMicro())
+		if err != nil {
+			return err
 		}
-		xids = append(xids, xid)
-	}
-	if err := rows.Err(); err != nil {
+		defer rows.Close()
+		for rows.Next() {
+			var xid string
+			if err := rows.Scan(&xid); err != nil {
+				return err
+			}
+			xids = append(xids, xid)
+		}
+		return rows.Err()
+	})
+	if err != nil {
 		return nil, fmt.Errorf("look for guard rows: %w", err)
 	}
 	return xids, nil

@@ -29,10 +29,11 @@ const (
 // table is the guards of a database, in gtx_tcc. It works on the program's own *sql.DB, so
 // that actions run in sessions with the program's settings.
 type table struct {
-	db  *sql.DB
-	d   undo.Dialect
-	id  gtx.ResourceID // of the database, not ResourceOf
-	now func() time.Time
+	db     *sql.DB
+	d      undo.Dialect
+	id     gtx.ResourceID // of the database, not ResourceOf
+	prefix string         // before names of tables; empty: the dialect's
+	now    func() time.Time
 }
 
 // errGone: there is no guard (any more).
@@ -52,7 +53,7 @@ func (t *table) try(ctx context.Context, g guard, register func(context.Context)
 		if err := register(ctx); err != nil {
 			return err
 		}
-		if err := do(ctx, tx); err != nil {
+		if err := do(ctx, t.watch(tx, &g)); err != nil {
 			return err
 		}
 		return t.still(ctx, tx, &g)
@@ -144,33 +145,54 @@ SELECT {s}, {i}, {s}, {i}, {s}, {i}, 0, 0, '' FROM {resource} WHERE one = 1 AND 
 	return nil
 }
 
-// still holds that the local transaction has the guard row: MySQL ends the whole of it after
-// a deadlock, and goes on without one when the action has taken the error for nothing.
+// still holds that the local transaction has the guard row, with its mark where there is one
+// (rule X8): MySQL ends the whole of it after a deadlock, SQLite after an interrupt, and both
+// go on without one when the action has taken the error for nothing.
 func (t *table) still(ctx context.Context, tx Tx, g *guard) error {
-	if t.d.Name() != "mysql" {
-		return nil // there COMMIT fails
+	if t.d.Name() == "postgres" {
+		return nil // there everything fails until ROLLBACK
 	}
-	has, err := t.reads(ctx, tx, g.xid, g.branch)
-	if err == nil && !has {
-		err = errRolledBack
+	text := "SELECT count(*) FROM {tcc} WHERE xid = {s} AND branch = {i}"
+	if g.kept == locked {
+		text += " AND version < 0"
 	}
-	return err
+	var n int
+	if err := tx.QueryRowContext(ctx, t.text(text), g.xid.String(), int64(g.branch)).Scan(&n); err != nil {
+		return fmt.Errorf("look for guard row: %w", err)
+	}
+	if n == 0 {
+		return errRolledBack
+	}
+	return nil
 }
 
 var errRolledBack = fmt.Errorf("the server has rolled back the local transaction of the action, which did not return its error: %w", gtx.ErrConflict)
 
 // has tells whether the guard row is committed, or gone again.
 func (t *table) has(ctx context.Context, xid gtx.XID, branch gtx.BranchID) (bool, error) {
-	return t.reads(ctx, t.db, xid, branch)
-}
-
-func (t *table) reads(ctx context.Context, q Tx, xid gtx.XID, branch gtx.BranchID) (bool, error) {
-	var n int
-	err := q.QueryRowContext(ctx, t.text("SELECT count(*) FROM {tcc} WHERE xid = {s} AND branch = {i}"), xid.String(), int64(branch)).Scan(&n)
+	n := 0
+	err := t.look(ctx, func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, t.text("SELECT count(*) FROM {tcc} WHERE xid = {s} AND branch = {i}"), xid.String(), int64(branch)).Scan(&n)
+	})
 	if err != nil {
 		return false, fmt.Errorf("look for guard row: %w", err)
 	}
 	return n > 0, nil
+}
+
+// look reads what is committed now, whatever isolation level and autocommit the program has
+// given its sessions (rule P5).
+func (t *table) look(ctx context.Context, fn func(tx *sql.Tx) error) error {
+	_, err := t.local(ctx, func(tx *sql.Tx) error {
+		if err := fn(tx); err != nil {
+			return err
+		}
+		return errRollback
+	})
+	if errors.Is(err, errRollback) {
+		return nil
+	}
+	return err
 }
 
 // bar finds the row of a Try, or that it has been rolled back. A Try that is still open has
@@ -224,7 +246,7 @@ func (t *table) end(ctx context.Context, g guard, st gtx.Status, run func(contex
 			return err
 		}
 		locking = false
-		if err := run(ctx, tx, g, p); err != nil {
+		if err := run(ctx, t.watch(tx, &g), g, p); err != nil {
 			return err
 		}
 		return t.remove(ctx, tx, &g)
@@ -243,10 +265,10 @@ func (t *table) end(ctx context.Context, g guard, st gtx.Status, run func(contex
 // mark makes remove fail after the server has ended the local transaction behind the action
 // (see still): then the row is as it was before.
 func (t *table) mark(ctx context.Context, tx Tx, g *guard) error {
-	if t.d.Name() != "mysql" {
+	if t.d.Name() == "postgres" {
 		return nil
 	}
-	if _, err := tx.ExecContext(ctx, t.text("UPDATE {tcc} SET version = -version WHERE xid = {s} AND branch = {i}"), g.xid.String(), int64(g.branch)); err != nil {
+	if _, err := tx.ExecContext(ctx, t.text("UPDATE {tcc} SET version = -ABS(version) WHERE xid = {s} AND branch = {i}"), g.xid.String(), int64(g.branch)); err != nil {
 		return fmt.Errorf("mark guard row: %w", err)
 	}
 	return nil
@@ -255,7 +277,7 @@ func (t *table) mark(ctx context.Context, tx Tx, g *guard) error {
 // remove deletes the row by its full key (rule T6).
 func (t *table) remove(ctx context.Context, tx Tx, g *guard) error {
 	text := "DELETE FROM {tcc} WHERE xid = {s} AND branch = {i}"
-	if t.d.Name() == "mysql" && g.kept == locked {
+	if t.d.Name() != "postgres" && g.kept == locked {
 		text += " AND version < 0"
 	}
 	res, err := tx.ExecContext(ctx, t.text(text), g.xid.String(), int64(g.branch))
