@@ -241,9 +241,11 @@ func TestInboxUnfit(t *testing.T) {
 	t.Run("deleted", func(t *testing.T) {
 		in, done := r.open(r.db, inbox.Config{Name: "gone"}), make(chan error, 1)
 		go func() { done <- in.Consume(t.Context(), inbox.Source{Stream: "ORDERS"}, r.effect) }()
-		eventually(t, "consumes", func() bool {
-			return r.js.DeleteConsumer(t.Context(), "ORDERS", "gone") == nil
-		})
+		r.publish("orders.new", "", nil)
+		eventually(t, "consumes", func() bool { return in.Stats().Handled > 0 })
+		if err := r.js.DeleteConsumer(t.Context(), "ORDERS", "gone"); err != nil {
+			t.Fatal(err)
+		}
 		if err := <-done; !errors.Is(err, jetstream.ErrConsumerDeleted) && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 			t.Errorf("got %v", err)
 		}

@@ -189,15 +189,19 @@ func (in *Inbox) remembers(ctx context.Context, stream jetstream.Stream, name st
 	if err != nil {
 		return fmt.Errorf("ask for stream %s: %w", src.Stream, err)
 	}
-	if info.Config.Retention != jetstream.LimitsPolicy || !src.Start.IsZero() || info.State.Msgs == 0 || time.Since(info.State.FirstTime) < in.cfg.Keep {
+	oldest := info.State.FirstTime
+	if src.Start.After(oldest) {
+		oldest = src.Start
+	}
+	if info.Config.Retention != jetstream.LimitsPolicy || info.State.Msgs == 0 || time.Since(oldest) < in.cfg.Keep {
 		return nil
 	}
 	_, used, err := in.s.state(ctx, madeID)
 	if err != nil || !used {
 		return err
 	}
-	return fmt.Errorf("make durable consumer %s of %s: the first message is of %s, Config.Keep is %s: set Source.Start, or limit the age of the stream: %w",
-		name, src.Stream, info.State.FirstTime.UTC().Format(time.RFC3339), in.cfg.Keep, ErrForgotten)
+	return fmt.Errorf("make durable consumer %s of %s: the first message is of %s, Config.Keep is %s: set Source.Start to a time that is not so long ago, or limit the age of the stream: %w",
+		name, src.Stream, oldest.UTC().Format(time.RFC3339), in.cfg.Keep, ErrForgotten)
 }
 
 // checkDead refuses a dead letter that nobody would keep, or that would come back.

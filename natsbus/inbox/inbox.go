@@ -259,7 +259,10 @@ func (in *Inbox) once(ctx context.Context, m *Message, fn Handler) error {
 		if in.cfg.Context != nil {
 			ctx = in.cfg.Context(ctx, m.Header)
 		}
-		return run(ctx, tx, m, fn)
+		if err := run(ctx, tx, m, fn); err != nil || in.cfg.Global || in.s.d.Name() != "mysql" {
+			return err
+		}
+		return in.s.still(ctx, tx, m.ID)
 	})
 }
 
@@ -297,8 +300,23 @@ func run(ctx context.Context, tx *sql.Tx, m *Message, fn Handler) (err error) {
 		if v := recover(); v != nil {
 			err = &PanicError{Value: v, Stack: debug.Stack()}
 		}
+		err = foreign(err)
 	}()
 	return fn(ctx, tx, m)
+}
+
+// foreign hides in a handler's error what it says of another message: that one was put
+// aside does not mean that this one was.
+func foreign(err error) error {
+	if !errors.Is(err, ErrDead) && !errors.Is(err, errTaken) && !errors.Is(err, errOpen) {
+		return err
+	}
+	hidden := errors.New(err.Error())
+	var mark *marked
+	if errors.As(err, &mark) {
+		return &marked{hidden, mark.permanent}
+	}
+	return hidden
 }
 
 // heartbeat tells the server that the message is being handled, every d.

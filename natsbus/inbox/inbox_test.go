@@ -183,7 +183,10 @@ func TestForgotten(t *testing.T) {
 	if err := make(Source{}); !errors.Is(err, ErrForgotten) {
 		t.Fatalf("got %v, want ErrForgotten", err)
 	}
-	if err := make(Source{Start: time.Now()}); err != nil {
+	if err := make(Source{Start: time.Now().Add(-time.Minute)}); !errors.Is(err, ErrForgotten) {
+		t.Fatalf("with a start before Keep: %v, want ErrForgotten", err)
+	}
+	if err := make(Source{Start: time.Now().Add(time.Hour)}); err != nil {
 		t.Fatalf("with a start: %v", err)
 	}
 	remove()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,7 +38,11 @@ func (in *Inbox) clean(ctx context.Context, lanes []*lane, seen *progress) error
 		done = done && (info.NumAckPending == 0 || info.AckFloor.Stream >= seen.delivered[l])
 	}
 	if done {
-		if _, err := in.Purge(ctx, seen.at); err != nil {
+		before, err := undelivered(ctx, lanes, seen.at)
+		if err != nil {
+			return err
+		}
+		if _, err := in.Purge(ctx, before); err != nil {
 			return err
 		}
 	}
@@ -47,6 +50,24 @@ func (in *Inbox) clean(ctx context.Context, lanes []*lane, seen *progress) error
 		*seen = next
 	}
 	return nil
+}
+
+// clocks is what the clocks of programs and of the NATS servers may differ by.
+const clocks = time.Minute
+
+// undelivered gives a time, not behind at, before which no message was stored that is still to
+// be delivered: a durable consumer that was made anew may have many before it that have rows.
+func undelivered(ctx context.Context, lanes []*lane, at time.Time) (time.Time, error) {
+	var sum Lag
+	for _, l := range lanes {
+		if err := l.lag(ctx, &sum); err != nil {
+			return at, err
+		}
+	}
+	if sum.Oldest.IsZero() {
+		return at, nil
+	}
+	return earlier(at, sum.Oldest.Add(-clocks)), nil
 }
 
 // Purge removes the rows of messages that were handled before a time and before
@@ -131,21 +152,14 @@ func (s *store) purgeIn(ctx context.Context, tx *sql.Tx, table, where string) (i
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}
-	size := len(ids)
-	if s.d.Name() == "mysql" {
-		size = 1 // given many keys it may read the whole table, and wait for rows that others hold
+	from := "DELETE FROM " + table
+	if s.d.Name() == "mysql" { // given many keys it may read the whole table, and wait for rows that others hold
+		from = "DELETE o FROM " + table + " AS o FORCE INDEX (PRIMARY)"
 	}
-	n := 0
-	for some := range slices.Chunk(ids, size) {
-		res, err := tx.ExecContext(ctx, "DELETE FROM "+table+mine+"id IN ('"+strings.Join(some, "', '")+"')")
-		if err != nil {
-			return 0, err
-		}
-		k, err := res.RowsAffected()
-		if err != nil {
-			return 0, err
-		}
-		n += int(k)
+	res, err := tx.ExecContext(ctx, from+mine+"id IN ('"+strings.Join(ids, "', '")+"')")
+	if err != nil {
+		return 0, err
 	}
-	return n, nil
+	n, err := res.RowsAffected()
+	return int(n), err
 }

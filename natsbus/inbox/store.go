@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/undo"
 )
 
@@ -79,13 +80,20 @@ func (s *store) take(ctx context.Context, tx execer, id string, state int, xid s
 // state reads what became of a message. found is false where it has no row; errOpen where
 // the global transaction that has written the row is not decided.
 func (s *store) state(ctx context.Context, id string) (state int, found bool, err error) {
+	// Not as the program's sessions may be set up: at READ UNCOMMITTED a delivery that is
+	// under way would look like one that has taken effect.
+	tx, err := s.begin(ctx)
+	if err != nil {
+		return 0, false, fmt.Errorf("read inbox row: %w", err)
+	}
+	defer tx.Rollback()
 	var xid string
-	// One statement, so one snapshot: an abort removes the row together with the
-	// undo rows of its transaction, a commit only those.
-	err = s.db.QueryRowContext(ctx, "SELECT state, xid FROM "+s.n.inbox+" WHERE "+s.key(id)).Scan(&state, &xid)
+	err = tx.QueryRowContext(ctx, "SELECT state, xid FROM "+s.n.inbox+" WHERE "+s.key(id)).Scan(&state, &xid)
 	var open int
 	if err == nil && xid != "" {
-		err = s.db.QueryRowContext(ctx, "SELECT i.state, (SELECT count(*) FROM "+s.n.undo+" u WHERE u.xid = i.xid) FROM "+s.n.inbox+" i WHERE "+s.key(id)).Scan(&state, &open)
+		// One statement, so one snapshot: an abort removes the row together with the
+		// undo rows of its transaction, a commit only those.
+		err = tx.QueryRowContext(ctx, "SELECT i.state, (SELECT count(*) FROM "+s.n.undo+" u WHERE u.xid = i.xid) FROM "+s.n.inbox+" i WHERE "+s.key(id)).Scan(&state, &open)
 	}
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -97,6 +105,22 @@ func (s *store) state(ctx context.Context, id string) (state int, found bool, er
 	}
 	return state, true, nil
 }
+
+// still holds that the local transaction has the row: MySQL ends the whole of it after a
+// deadlock, and goes on without one when the handler has taken the error for nothing. The
+// driver sees to it in a branch of a global transaction.
+func (s *store) still(ctx context.Context, tx *sql.Tx, id string) error {
+	var n int
+	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM "+s.n.inbox+" WHERE "+s.key(id)).Scan(&n); err != nil {
+		return fmt.Errorf("look for inbox row: %w", err)
+	}
+	if n == 0 {
+		return errRolledBack
+	}
+	return nil
+}
+
+var errRolledBack = fmt.Errorf("the server has rolled back the local transaction of the handler, which did not return its error: %w", gtx.ErrConflict)
 
 // count adds by to the tries of a message, keeps what was wrong with the last one where
 // cause is "", and gives the sum.

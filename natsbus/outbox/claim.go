@@ -11,7 +11,7 @@ import (
 
 const (
 	// inlineBody is how large a body may be that is read together with others.
-	inlineBody = 8 << 10
+	inlineBody int64 = 8 << 10
 	// sqlTime bounds what a relay does in the database at a time.
 	sqlTime = 30 * time.Second
 	// leaseMargin is how much longer a lease holds than a worker works with it.
@@ -29,6 +29,7 @@ type row struct {
 	header, body []byte
 	size         int64
 	held         bool // its global transaction is undecided
+	whole        bool // body was read
 }
 
 // claim is a set of slots that no other relay has meanwhile. A claim whose connection is
@@ -39,14 +40,15 @@ type claim struct {
 	slots uint64
 	tx    *sql.Tx // nil for SQLite
 	owner string  // of the lease, for SQLite
+	taken time.Time
 }
 
 // take claims those slots of a set that are free: none is in claim.slots otherwise.
 func (o *Outbox) take(ctx context.Context, set uint64, held string) (_ *claim, err error) {
-	c := &claim{o: o, held: held}
+	now := time.Now()
+	c := &claim{o: o, held: held, taken: now}
 	if o.text.Name() == "sqlite" {
-		c.owner = o.id.next(time.Now())
-		now := time.Now()
+		c.owner = o.id.next(now)
 		until := now.Add(workTime + o.cfg.PublishTimeout + leaseMargin)
 		c.slots, err = c.ask(ctx, o.text.lease(set, c.owner, uint64(now.UnixMicro()), uint64(until.UnixMicro()), uint64(now.Add(longestLease).UnixMicro())))
 		if err != nil {
@@ -91,9 +93,9 @@ func (c *claim) ask(ctx context.Context, query string) (set uint64, err error) {
 	return set, lines.Err()
 }
 
-// page reads the next messages of each slot, in order within each.
-func (c *claim) page(ctx context.Context, set uint64, behind *row, limit int) (list []row, err error) {
-	lines, err := c.query(ctx, c.o.text.page(set, c.held, behind, limit))
+// page reads the first messages of each slot, in order within each, in one statement.
+func (c *claim) page(ctx context.Context, set uint64, inline int64, limit int) (list []row, err error) {
+	lines, err := c.query(ctx, c.o.text.page(set, c.held, inline, limit))
 	if err != nil {
 		return nil, fmt.Errorf("read messages of the outbox: %w", err)
 	}
@@ -103,6 +105,7 @@ func (c *claim) page(ctx context.Context, set uint64, behind *row, limit int) (l
 		if err := lines.Scan(&r.id, &r.slot, &r.pos, &r.subject, &r.key, &r.header, &r.size, &r.body, &r.held); err != nil {
 			return nil, fmt.Errorf("read message of the outbox: %w", err)
 		}
+		r.whole = r.size <= inline
 		list = append(list, r)
 	}
 	if err := lines.Err(); err != nil {
@@ -113,7 +116,7 @@ func (c *claim) page(ctx context.Context, set uint64, behind *row, limit int) (l
 
 // fetch reads a body that page has left out.
 func (c *claim) fetch(ctx context.Context, r *row) error {
-	if r.size <= inlineBody {
+	if r.whole {
 		return nil
 	}
 	lines, err := c.query(ctx, "SELECT body FROM "+c.o.text.box+" WHERE id = '"+r.id+"'")

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/undo"
 )
 
 const (
@@ -20,6 +21,9 @@ const (
 	firstLook = 2 * time.Millisecond
 	// chunk is how many slots a worker takes at most, so that some are left for others.
 	chunk = 8
+	// lostTries is how often a relay that begins looks at a database whose connection
+	// breaks.
+	lostTries = 8
 	// trimInterval is how often dead messages are looked through.
 	trimInterval = time.Hour
 )
@@ -51,6 +55,14 @@ func (o *Outbox) newRelay(ctx context.Context, nc *nats.Conn) (*relay, error) {
 		return nil, fmt.Errorf("relay messages: no connection to NATS")
 	}
 	held, err := o.about.Held(gtx.Detach(ctx), o.text.box, "o")
+	for try := 1; err != nil && o.text.Classify(err) == undo.Lost && try < lostTries; try++ {
+		select { // a relay that runs goes on after this, too
+		case <-ctx.Done():
+			return nil, fmt.Errorf("relay messages: %w", err)
+		case <-time.After(jitter(firstLook << try)):
+		}
+		held, err = o.about.Held(gtx.Detach(ctx), o.text.box, "o")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("relay messages: %w", err)
 	}

@@ -105,21 +105,16 @@ func (t text) busy() string {
 	return "SELECT s.slot FROM " + t.slot + " AS s WHERE (SELECT 1 FROM " + t.box + " AS o WHERE o.slot = s.slot LIMIT 1) = 1"
 }
 
-// page asks for the next messages of each slot of a set, behind a place of one of them.
-// Bodies larger than inlineBody are read when their turn has come.
-func (t text) page(set uint64, held string, behind *row, limit int) string {
+// page asks for the first messages of each slot of a set. Bodies larger than inline are read
+// when their turn has come.
+func (t text) page(set uint64, held string, inline int64, limit int) string {
 	var parts []string
 	for i := range slots {
 		if set&(1<<i) == 0 {
 			continue
 		}
-		where := "o.slot = " + strconv.Itoa(i)
-		if behind != nil {
-			pos := strconv.FormatUint(behind.pos, 10)
-			where += " AND o.pos >= " + pos + " AND (o.pos > " + pos + " OR o.id > '" + behind.id + "')"
-		}
-		parts = append(parts, "SELECT o.id, o.slot, o.pos, o.subject, o.okey, o.header, o.size, CASE WHEN o.size <= "+strconv.Itoa(inlineBody)+
-			" THEN o.body END, CASE WHEN "+held+" IS NULL THEN 0 ELSE 1 END FROM "+t.box+" AS o WHERE "+where+" ORDER BY o.pos, o.id LIMIT "+strconv.Itoa(limit))
+		parts = append(parts, "SELECT o.id, o.slot, o.pos, o.subject, o.okey, o.header, o.size, CASE WHEN o.size <= "+strconv.FormatInt(inline, 10)+
+			" THEN o.body END, CASE WHEN "+held+" IS NULL THEN 0 ELSE 1 END FROM "+t.box+" AS o WHERE o.slot = "+strconv.Itoa(i)+" ORDER BY o.pos, o.id LIMIT "+strconv.Itoa(limit))
 	}
 	switch {
 	case len(parts) == 1:

@@ -23,7 +23,6 @@ const (
 type batch struct {
 	r        *relay
 	c        *claim
-	began    time.Time
 	chains   []*chain
 	acked    []string
 	dead     []failure
@@ -41,7 +40,7 @@ type failure struct {
 
 // work publishes messages of a set of slots, and tells whether any has gone.
 func (r *relay) work(stop context.Context, set uint64) bool {
-	b := &batch{r: r, began: time.Now()}
+	b := &batch{r: r}
 	defer func() { r.rested(set, b.progress) }()
 	ctx, cancel := bound(stop, sqlTime+workTime+r.o.cfg.PublishTimeout)
 	defer cancel()
@@ -84,7 +83,7 @@ func (r *relay) work(stop context.Context, set uint64) bool {
 // one look may have to go past many.
 func (b *batch) collect(ctx context.Context, set uint64) error {
 	limit := max(1, b.r.o.cfg.Batch/max(1, bits.OnesCount64(set)))
-	list, err := b.c.page(ctx, set, nil, limit)
+	list, err := b.c.page(ctx, set, inlineBody, limit)
 	if err != nil {
 		return err
 	}
@@ -106,46 +105,65 @@ func inOrder(x, y row) int {
 	return cmp.Or(cmp.Compare(x.slot, y.slot), cmp.Compare(x.pos, y.pos), cmp.Compare(x.id, y.id))
 }
 
-// collectSlot reads on in one slot as long as too few of its messages can go.
+// maxPage bounds how many messages that cannot go are read to find one that can, in one
+// slot: behind more of them, the others wait.
+const maxPage = 1 << 16
+
+// collectSlot takes what can go of one slot, whose first messages are list. Where none can it
+// reads more, from the beginning and in one statement: messages of a key that one local
+// transaction has sent become visible together, and a second page, read after the first, may
+// show the later ones of them only.
 func (b *batch) collectSlot(ctx context.Context, list []row, limit int) error {
-	chains, blocked, taken := map[string]*chain{}, map[string]bool{}, 0
-	for {
-		for i := range list {
-			m := &list[i]
-			if m.key != "" && blocked[m.key] {
-				continue
-			}
-			if m.held || b.r.resting(m.subject) {
-				blocked[m.key] = true
-				continue
-			}
-			ch := chains[m.key]
-			if ch == nil || m.key == "" {
-				ch = &chain{}
-				chains[m.key] = ch
-				b.chains = append(b.chains, ch)
-			}
-			ch.rows = append(ch.rows, *m)
-			if taken++; taken >= limit {
-				return nil
-			}
-		}
-		if len(list) < limit {
+	for read := limit; ; {
+		chains := b.r.choose(list, limit)
+		if len(chains) > 0 || len(list) < read || read >= maxPage {
+			b.chains = append(b.chains, chains...)
 			return nil
 		}
-		last := list[len(list)-1]
+		read = min(4*read, maxPage)
 		var err error
-		if list, err = b.c.page(ctx, 1<<last.slot, &last, limit); err != nil {
+		if list, err = b.c.page(ctx, 1<<list[0].slot, 0, read); err != nil {
 			return err
 		}
 	}
+}
+
+// choose makes chains of at most limit messages that can go now. A key whose next message
+// cannot is passed over.
+func (r *relay) choose(list []row, limit int) (all []*chain) {
+	chains, blocked, taken := map[string]*chain{}, map[string]bool{}, 0
+	for i := range list {
+		m := &list[i]
+		if m.key != "" && blocked[m.key] {
+			continue
+		}
+		if m.held || r.resting(m.subject) {
+			blocked[m.key] = true
+			continue
+		}
+		ch := chains[m.key]
+		if ch == nil || m.key == "" {
+			ch = &chain{}
+			chains[m.key] = ch
+			all = append(all, ch)
+		}
+		ch.rows = append(ch.rows, *m)
+		if taken++; taken >= limit {
+			break
+		}
+	}
+	return all
 }
 
 // publish sends the chains in waves, of each the first message that is left, so that of
 // one key never two are under way: a stream that refuses the first and takes the second
 // would turn them round.
 func (b *batch) publish(ctx, stop context.Context) {
-	for len(b.chains) > 0 && stop.Err() == nil && time.Since(b.began) < workTime && b.r.nc.IsConnected() {
+	// One wave in any case: the look for messages may have taken all the time.
+	for first := true; len(b.chains) > 0 && stop.Err() == nil && b.r.nc.IsConnected(); first = false {
+		if worked := time.Since(b.c.taken); worked > workTime && !first || b.c.owner != "" && worked > workTime+leaseMargin/2 {
+			return
+		}
 		var wave []*flight
 		var bytes int64
 		for _, ch := range b.chains {
