@@ -341,7 +341,7 @@ func TestY2LateTry(t *testing.T) {
 			tx, _ := gtx.FromContext(ctx)
 			xid = tx.XID()
 			return h.Try(ctx, "x")
-		}, gtx.WithCoordinator(b), gtx.WithTimeout(200*time.Millisecond))
+		}, gtx.WithCoordinator(b), gtx.WithTimeout(2*time.Second))
 	}()
 	for {
 		_, more := f.of(gtx.XID{})
