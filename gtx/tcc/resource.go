@@ -128,13 +128,7 @@ func Open(ctx context.Context, db *sql.DB, cfg Config) (*Resource, error) {
 	if err := createTable(ctx, db, d); err != nil {
 		return nil, fmt.Errorf("open database for actions: %w", err)
 	}
-	t := &table{db: db, d: d, id: id, now: cfg.now}
-	if d.Name() == "mysql" { // USE may lead a session elsewhere
-		if err := db.QueryRowContext(ctx, "SELECT CONCAT('`', REPLACE(DATABASE(), '`', '``'), '`.')").Scan(&t.prefix); err != nil {
-			return nil, fmt.Errorf("open database for actions: read its name: %w", err)
-		}
-	}
-	return newResource(cfg, ResourceOf(id), t), nil
+	return newResource(cfg, ResourceOf(id), &table{db: db, d: d, id: id, now: cfg.now}), nil
 }
 
 func createTable(ctx context.Context, db *sql.DB, d undo.Dialect) error {

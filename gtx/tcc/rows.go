@@ -15,10 +15,8 @@ import (
 // text puts names and parameter markers of the dialect into a text: {tcc}, {resource}
 // and {operator}, {s} for a parameter that is a text, {i} for an integer.
 func (t *table) text(query string) string {
-	name, prefix := t.d.Name(), t.prefix
-	if prefix == "" {
-		prefix = schemaOf[name]
-	}
+	name := t.d.Name()
+	prefix := schemaOf[name]
 	query = strings.NewReplacer("{tcc}", prefix+"gtx_tcc", "{resource}", prefix+"gtx_resource", "{operator}", prefix+"gtx_operator").Replace(query)
 	var b strings.Builder
 	for n := 1; ; n++ {

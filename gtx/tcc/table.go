@@ -29,11 +29,10 @@ const (
 // table is the guards of a database, in gtx_tcc. It works on the program's own *sql.DB, so
 // that actions run in sessions with the program's settings.
 type table struct {
-	db     *sql.DB
-	d      undo.Dialect
-	id     gtx.ResourceID // of the database, not ResourceOf
-	prefix string         // before names of tables; empty: the dialect's
-	now    func() time.Time
+	db  *sql.DB
+	d   undo.Dialect
+	id  gtx.ResourceID // of the database, not ResourceOf
+	now func() time.Time
 }
 
 // errGone: there is no guard (any more).

@@ -57,7 +57,11 @@ func Open(ctx context.Context, db *sql.DB, cfg Config) (*Inbox, error) {
 	if err := undo.CreateTables(gtx.Detach(ctx), db, d, n.all(), schema(d.Name(), n)); err != nil {
 		return nil, fmt.Errorf("open inbox: %w", err)
 	}
-	return &Inbox{cfg: cfg, db: db, s: store{db, d, n, cfg.Name}, wanted: make(chan struct{}, 1)}, nil
+	in := &Inbox{cfg: cfg, db: db, s: store{db, d, n, cfg.Name}, wanted: make(chan struct{}, 1)}
+	if err := in.s.committed(gtx.Detach(ctx)); err != nil {
+		return nil, fmt.Errorf("open inbox: %w", err)
+	}
+	return in, nil
 }
 
 // Handle lets a message of any consumer with explicit acknowledgement take effect once, and

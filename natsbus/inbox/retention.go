@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -152,14 +153,21 @@ func (s *store) purgeIn(ctx context.Context, tx *sql.Tx, table, where string) (i
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}
-	from := "DELETE FROM " + table
-	if s.d.Name() == "mysql" { // given many keys it may read the whole table, and wait for rows that others hold
-		from = "DELETE o FROM " + table + " AS o FORCE INDEX (PRIMARY)"
+	size := len(ids)
+	if s.d.Name() == "mysql" {
+		size = 1 // given many keys it may read the whole table, and wait for rows that others hold
 	}
-	res, err := tx.ExecContext(ctx, from+mine+"id IN ('"+strings.Join(ids, "', '")+"')")
-	if err != nil {
-		return 0, err
+	n := 0
+	for some := range slices.Chunk(ids, size) {
+		res, err := tx.ExecContext(ctx, "DELETE FROM "+table+mine+"id IN ('"+strings.Join(some, "', '")+"')")
+		if err != nil {
+			return 0, err
+		}
+		k, err := res.RowsAffected()
+		if err != nil {
+			return 0, err
+		}
+		n += int(k)
 	}
-	n, err := res.RowsAffected()
-	return int(n), err
+	return n, nil
 }

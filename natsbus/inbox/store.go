@@ -80,20 +80,13 @@ func (s *store) take(ctx context.Context, tx execer, id string, state int, xid s
 // state reads what became of a message. found is false where it has no row; errOpen where
 // the global transaction that has written the row is not decided.
 func (s *store) state(ctx context.Context, id string) (state int, found bool, err error) {
-	// Not as the program's sessions may be set up: at READ UNCOMMITTED a delivery that is
-	// under way would look like one that has taken effect.
-	tx, err := s.begin(ctx)
-	if err != nil {
-		return 0, false, fmt.Errorf("read inbox row: %w", err)
-	}
-	defer tx.Rollback()
 	var xid string
-	err = tx.QueryRowContext(ctx, "SELECT state, xid FROM "+s.n.inbox+" WHERE "+s.key(id)).Scan(&state, &xid)
+	err = s.db.QueryRowContext(ctx, "SELECT state, xid FROM "+s.n.inbox+" WHERE "+s.key(id)).Scan(&state, &xid)
 	var open int
 	if err == nil && xid != "" {
 		// One statement, so one snapshot: an abort removes the row together with the
 		// undo rows of its transaction, a commit only those.
-		err = tx.QueryRowContext(ctx, "SELECT i.state, (SELECT count(*) FROM "+s.n.undo+" u WHERE u.xid = i.xid) FROM "+s.n.inbox+" i WHERE "+s.key(id)).Scan(&state, &open)
+		err = s.db.QueryRowContext(ctx, "SELECT i.state, (SELECT count(*) FROM "+s.n.undo+" u WHERE u.xid = i.xid) FROM "+s.n.inbox+" i WHERE "+s.key(id)).Scan(&state, &open)
 	}
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -186,6 +179,22 @@ func (s *store) bury(ctx context.Context, m *Message, cause string) error {
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit dead message: %w", err)
+	}
+	return nil
+}
+
+// committed refuses sessions that see what is not committed: a delivery that is under way
+// would look like one that has taken effect.
+func (s *store) committed(ctx context.Context) error {
+	if s.d.Name() != "mysql" {
+		return nil
+	}
+	lines, err := undo.QueryDB(s.db)(ctx, "SHOW VARIABLES WHERE Variable_name IN ('transaction_isolation', 'tx_isolation') AND Value = 'READ-UNCOMMITTED'")
+	if err != nil {
+		return fmt.Errorf("look at the session: %w", err)
+	}
+	if len(lines) > 0 {
+		return errors.New("the sessions of this database are at READ UNCOMMITTED: set another isolation level in the DSN")
 	}
 	return nil
 }
