@@ -152,6 +152,7 @@ func (b *bare) try(ctx context.Context, g guard, register func(context.Context) 
 	if err == nil {
 		state = stateTried
 	} else {
+		// Unsaid, the guard is cancelled when its time is over (rule Y1).
 		_, err = b.tried(ctx, s, &g, state), fmt.Errorf("%w (it will be cancelled)", err)
 		state = ""
 		return dead, err
