@@ -55,6 +55,13 @@ type Config struct {
 	// 1 minute.
 	KeepDead time.Duration
 
+	// GiveUp, where given, is asked before a message is put aside, with the error of its last
+	// try, in the local transaction that would put it aside. True: what it has written there
+	// commits in place of the dead letter, the message never takes effect, and Handle gives
+	// nil. An error has the message delivered again, and then GiveUp asked again. It is not
+	// for replays, whose messages are aside already.
+	GiveUp func(ctx context.Context, tx *sql.Tx, m *Message, cause error) (bool, error)
+
 	// Global handles each message in a global transaction (gtx.Run), so that the handler
 	// may change several databases with its context. Options are for gtx.Run.
 	Global  bool

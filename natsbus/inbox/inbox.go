@@ -207,16 +207,63 @@ func (in *Inbox) silent(ctx context.Context, m *Message) error {
 	return fmt.Errorf("the last try has ended without an answer, one before it with: %s", last)
 }
 
-// bury puts m aside, and says ErrDead where that is durable.
+// bury puts m aside, and says ErrDead where that is durable. Nil: Config.GiveUp has dealt
+// with it.
 func (in *Inbox) bury(ctx context.Context, m *Message, cause error) error {
-	if err := in.s.bury(ctx, m, plain(cause.Error(), maxError)); err != nil {
-		if errors.Is(err, errTaken) {
+	dealt := false
+	err := in.own(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+		// The row first: two deliveries that give up at once meet at it.
+		if err := in.s.take(ctx, tx, m.ID, stateDead, ""); err != nil {
 			return err
 		}
+		if err := in.s.forget(ctx, tx, m.ID); err != nil {
+			return err
+		}
+		if in.cfg.GiveUp != nil {
+			err := run(ctx, tx, m, func(ctx context.Context, tx *sql.Tx, m *Message) (err error) {
+				dealt, err = in.cfg.GiveUp(ctx, tx, m, cause)
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("give up: %w", err)
+			}
+		}
+		if !dealt {
+			return in.s.bury(ctx, tx, m, plain(cause.Error(), maxError))
+		}
+		if err := in.s.bar(ctx, tx, m.ID); err != nil || in.s.d.Name() != "mysql" {
+			return err
+		}
+		return in.s.still(ctx, tx, m.ID)
+	})
+	switch {
+	case errors.Is(err, errTaken):
+		return err
+	case err != nil:
 		return errors.Join(cause, err)
+	case dealt:
+		return nil
 	}
 	in.counts.dead.Add(1)
 	return fmt.Errorf("%w: %w", ErrDead, cause)
+}
+
+// own runs work in a local transaction of the inbox itself.
+func (in *Inbox) own(ctx context.Context, work func(ctx context.Context, tx *sql.Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, in.cfg.Timeout)
+	defer cancel()
+	tx, err := in.s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if err := work(ctx, tx); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit local transaction: %w", err)
+	}
+	return nil
 }
 
 // taken answers for a message whose row stands: nil where it has taken effect.

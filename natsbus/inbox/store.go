@@ -152,19 +152,8 @@ func (s *store) forget(ctx context.Context, tx execer, id string) error {
 	return nil
 }
 
-// bury puts a message aside, or says errTaken.
-func (s *store) bury(ctx context.Context, m *Message, cause string) error {
-	tx, err := s.begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
-	if err := s.take(ctx, tx, m.ID, stateDead, ""); err != nil {
-		return err
-	}
-	if err := s.forget(ctx, tx, m.ID); err != nil {
-		return err
-	}
+// bury writes the dead letter of a message whose row is taken.
+func (s *store) bury(ctx context.Context, tx *sql.Tx, m *Message, cause string) error {
 	if _, err := tx.ExecContext(ctx, "DELETE FROM "+s.n.dead+" WHERE "+s.key(m.ID)); err != nil {
 		return fmt.Errorf("delete dead message: %w", err)
 	}
@@ -172,13 +161,18 @@ func (s *store) bury(ctx context.Context, m *Message, cause string) error {
 	if body == nil {
 		body = []byte{} // not NULL
 	}
-	_, err = tx.ExecContext(ctx, s.text("INSERT INTO "+s.n.dead+" (consumer, id, subject, header, body, error, at, deliveries, sent, replay) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0)"),
+	_, err := tx.ExecContext(ctx, s.text("INSERT INTO "+s.n.dead+" (consumer, id, subject, header, body, error, at, deliveries, sent, replay) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0)"),
 		s.consumer, m.ID, []byte(m.Subject), encodeHeader(m.Header), body, cause, now(), int64(m.Deliveries))
 	if err != nil {
 		return fmt.Errorf("insert dead message: %w", err)
 	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit dead message: %w", err)
+	return nil
+}
+
+// bar has a message whose row is taken never take effect.
+func (s *store) bar(ctx context.Context, tx *sql.Tx, id string) error {
+	if _, err := tx.ExecContext(ctx, "UPDATE "+s.n.inbox+" SET state = "+strconv.Itoa(stateBarred)+" WHERE "+s.key(id)); err != nil {
+		return fmt.Errorf("bar message: %w", err)
 	}
 	return nil
 }

@@ -21,6 +21,9 @@ const (
 	HeaderSource = "Gtx-Source"
 )
 
+// prefixFlow is of the headers of package natsbus/flow.
+const prefixFlow = "gtx-flow-"
+
 const (
 	maxSubject = 1024
 	maxKey     = 255
@@ -107,7 +110,7 @@ func badName(s string) string {
 	switch {
 	case s == "":
 		return "has no name"
-	case strings.HasPrefix(fold, "nats-") || strings.HasPrefix(fold, "gtx-"):
+	case strings.HasPrefix(fold, "nats-") || strings.HasPrefix(fold, "gtx-") && !strings.HasPrefix(fold, prefixFlow):
 		return "is not for the sender: names with Nats- and Gtx- are the server's and this module's"
 	}
 	for i := range len(s) {
