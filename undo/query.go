@@ -60,6 +60,12 @@ func (r *Resolver) text(query string) string {
 	if q := qualify[r.cfg.Dialect.Name()]; q != nil {
 		query = q.Replace(query)
 	}
+	return Markers(r.cfg.Dialect, query)
+}
+
+// Markers puts the dialect's parameter markers for the question marks of a statement of this
+// module's own, which has none inside a literal.
+func Markers(d Dialect, query string) string {
 	var b strings.Builder
 	n := 0
 	for {
@@ -70,7 +76,7 @@ func (r *Resolver) text(query string) string {
 		}
 		n++
 		b.WriteString(query[:i])
-		b.WriteString(r.cfg.Dialect.Placeholder(n))
+		b.WriteString(d.Placeholder(n))
 		query = query[i+1:]
 	}
 }
