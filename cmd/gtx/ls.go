@@ -16,13 +16,18 @@ import (
 )
 
 const lsHelp = `Usage: gtx ls DSN [--stuck]
+       gtx ls --nats URL | --dir DIR [--stuck]
 
 Lists the global transactions that have rows in the undo log of a database: those
 that run, those that are decided and not finished here, and those that are stuck;
 of modes XA and 3PC, branches that wait prepared; and actions (TCC) that were tried
-and not yet confirmed or cancelled. One that has failed often is stuck, and tried on.
+and not yet confirmed or cancelled; and flows that were started from this database
+and have not ended. What has failed often is stuck, and tried on.
 A transaction is stuck when a row that must be restored was changed from outside;
 "gtx show" tells the row, "gtx resolve" ends it. Nothing is changed.
+
+With --nats or --dir in place of a DSN it lists actions without a database, whose
+guards the coordinator keeps.
 
 `
 
@@ -30,9 +35,25 @@ A transaction is stuck when a row that must be restored was changed from outside
 func runLs(ctx context.Context, args []string, std stdio) error {
 	flags := flag.NewFlagSet("gtx ls", flag.ContinueOnError)
 	onlyStuck := flags.Bool("stuck", false, "only those that wait for an operator")
-	words, err := parseMixed(flags, lsHelp, args, 1, std)
+	var at resolveOptions
+	flags.StringVar(&at.natsURL, "nats", "", "`URL` of the NATS server where the coordinator is")
+	flags.StringVar(&at.dirLog, "dir", "", "`directory` of an embedded coordinator that does not run now")
+	words, err := parseWords(flags, lsHelp, args, std)
 	if err != nil {
 		return err
+	}
+	places := len(words)
+	for _, s := range []string{at.natsURL, at.dirLog} {
+		if s != "" {
+			places++
+		}
+	}
+	switch {
+	case places != 1:
+		flags.Usage()
+		return errUsage
+	case len(words) == 0:
+		return at.listBare(ctx, *onlyStuck, std.out)
 	}
 	o, err := openOperator(words[0], nil)
 	if err != nil {
@@ -71,25 +92,34 @@ func runLs(ctx context.Context, args []string, std stdio) error {
 	if err != nil {
 		return err
 	}
+	flows, err := o.flows(ctx, *onlyStuck)
+	if err != nil {
+		return err
+	}
 	if n > 0 {
 		if err := w.Flush(); err != nil {
 			return err
 		}
-		if len(prepared)+len(actions) > 0 {
+	}
+	gap := func(above, below int) {
+		if above > 0 && below > 0 {
 			fmt.Fprintln(std.out)
 		}
 	}
+	gap(n, len(prepared))
 	if err := writePrepared(std.out, prepared, unlisted); err != nil {
 		return err
 	}
-	if len(prepared) > 0 && len(actions) > 0 {
-		fmt.Fprintln(std.out)
-	}
+	gap(n+len(prepared), len(actions))
 	if err := writeActions(std.out, actions); err != nil {
 		return err
 	}
+	gap(n+len(prepared)+len(actions), len(flows))
+	if err := writeFlows(std.out, flows); err != nil {
+		return err
+	}
 	switch {
-	case n > 0 || len(prepared)+len(actions) > 0:
+	case n > 0 || len(prepared)+len(actions)+len(flows) > 0:
 	case *onlyStuck:
 		_, err = fmt.Fprintf(std.out, "no global transaction is stuck in %s\n", o.show)
 	default:
@@ -155,7 +185,20 @@ func (o *operator) explain(doing string, err error) error {
 
 // parseMixed parses flags that may stand before and behind the other words, of
 // which there must be n.
-func parseMixed(flags *flag.FlagSet, text string, args []string, n int, std stdio) (words []string, err error) {
+func parseMixed(flags *flag.FlagSet, text string, args []string, n int, std stdio) ([]string, error) {
+	words, err := parseWords(flags, text, args, std)
+	if err != nil {
+		return nil, err
+	}
+	if len(words) != n {
+		flags.Usage()
+		return nil, errUsage
+	}
+	return words, nil
+}
+
+// parseWords is parseMixed for any number of words.
+func parseWords(flags *flag.FlagSet, text string, args []string, std stdio) (words []string, err error) {
 	flags.SetOutput(std.err)
 	flags.Usage = func() {
 		fmt.Fprint(std.err, text)
@@ -172,10 +215,6 @@ func parseMixed(flags *flag.FlagSet, text string, args []string, n int, std stdi
 			break
 		}
 		words, args = append(words, flags.Arg(0)), flags.Args()[1:]
-	}
-	if len(words) != n {
-		flags.Usage()
-		return nil, errUsage
 	}
 	return words, nil
 }

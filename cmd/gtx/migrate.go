@@ -9,6 +9,7 @@ import (
 
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/gtx/tcc"
+	"github.com/globaltx/globaltx/natsbus/flow"
 	"github.com/globaltx/globaltx/natsbus/inbox"
 	"github.com/globaltx/globaltx/natsbus/outbox"
 	"github.com/globaltx/globaltx/undo"
@@ -20,7 +21,7 @@ func runMigrate(ctx context.Context, args []string, std stdio) error {
 	flags := flag.NewFlagSet("gtx migrate", flag.ContinueOnError)
 	flags.SetOutput(std.err)
 	printOnly := flags.Bool("print", false, "print the statements and run nothing")
-	with := flags.String("with", "", "tables of these `parts`, too: tcc, outbox, inbox, with commas between")
+	with := flags.String("with", "", "tables of these `parts`, too: tcc, outbox, inbox, flow, with commas between")
 	flags.Usage = func() {
 		fmt.Fprintf(std.err, "Usage: gtx migrate [--print] [--with PARTS] DSN\n\nMakes the tables of globaltx where they are missing. Safe to run again.\n\n%s\n", targetHelp)
 		flags.PrintDefaults()
@@ -84,8 +85,10 @@ func tablesOf(d undo.Dialect, list string) (ddl []string, err error) {
 			ddl = append(ddl, outbox.Schema(d)...)
 		case "inbox":
 			ddl = append(ddl, inbox.Schema(d)...)
+		case "flow":
+			ddl = append(ddl, flow.Schema(d)...)
 		default:
-			return nil, fmt.Errorf("no part is called %q: want tcc, outbox or inbox", part)
+			return nil, fmt.Errorf("no part is called %q: want tcc, outbox, inbox or flow", part)
 		}
 	}
 	return ddl, nil

@@ -18,6 +18,7 @@ import (
 )
 
 const resolveHelp = `Usage: gtx resolve DSN XID ACTION --reason TEXT [--nats URL | --dir DIR] [flags]
+       gtx resolve DSN FLOW --settle SERVICE --reason TEXT [--yes]
 
 Ends an aborted global transaction that is stuck in a database, because rows that
 must be restored were changed from outside ("gtx show" tells them). One ACTION:
@@ -29,9 +30,14 @@ must be restored were changed from outside ("gtx show" tells them). One ACTION:
   --drop-action N forget the action of branch N, which fails and fails (TCC): what
                   its Confirm or Cancel should do was done by hand
 
+  --settle NAME   of a flow: what the Undo of this service should do in this
+                  database, and cannot, was done by hand
+
 Rows that are not dirty are restored by phase two in any case. The coordinator is
 asked whether the transaction is aborted; no other is touched; not so for
---drop-action, which takes no coordinator. Who did what to which row, and why, is recorded in the table gtx_operator of the database.
+--drop-action and --settle, which take no coordinator. The guard of an action without a
+database is dropped with bare:NAME in place of DSN, and with --nats or --dir. Who did what to which row,
+and why, is recorded in the table gtx_operator of the database.
 
 `
 
@@ -40,6 +46,7 @@ type resolveOptions struct {
 	retry, force, keep, assume, yes     bool
 	table, key, reason, natsURL, dirLog string
 	drop                                int64
+	settle                              string
 }
 
 func (o *resolveOptions) define(fs *flag.FlagSet) {
@@ -47,6 +54,7 @@ func (o *resolveOptions) define(fs *flag.FlagSet) {
 	fs.BoolVar(&o.force, "force-before", false, "write the before images over the dirty rows")
 	fs.BoolVar(&o.keep, "keep-current", false, "leave the dirty rows as they are")
 	fs.Int64Var(&o.drop, "drop-action", 0, "forget the action of `branch`, as gtx show prints it")
+	fs.StringVar(&o.settle, "settle", "", "the step of this `service` in a flow was undone by hand")
 	fs.StringVar(&o.reason, "reason", "", "`why`, for the record; required")
 	fs.StringVar(&o.table, "table", "", "only the dirty rows of this `table`")
 	fs.StringVar(&o.key, "key", "", "only the row with this `key`, as gtx show prints it, or the beginning of it")
@@ -68,7 +76,7 @@ func (o *resolveOptions) action() (undo.Action, error) {
 	}
 	switch {
 	case len(chosen) != 1:
-		return "", errors.New("want one of --retry, --force-before, --keep-current and --drop-action")
+		return "", errors.New("want one of --retry, --force-before, --keep-current, --drop-action and --settle")
 	case strings.TrimSpace(o.reason) == "":
 		return "", errors.New("want a --reason, for the record")
 	case o.retry && (o.table != "" || o.key != ""):
@@ -89,6 +97,9 @@ func runResolve(ctx context.Context, args []string, std stdio) error {
 	words, err := parseMixed(flags, resolveHelp, args, 2, std)
 	if err != nil {
 		return err
+	}
+	if opts.settle != "" {
+		return opts.settleStep(ctx, words, std)
 	}
 	if opts.drop != 0 {
 		return opts.dropAction(ctx, words, std)

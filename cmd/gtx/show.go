@@ -16,17 +16,22 @@ import (
 	"unicode/utf8"
 
 	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/natsbus/flow"
 	"github.com/globaltx/globaltx/undo"
 )
 
 const showHelp = `Usage: gtx show DSN XID [--redact] [--full]
+       gtx show DSN FLOW
 
 Shows the undo rows of a global transaction, newest first, beside the rows that
 they protect: before the transaction, and now. A star marks what differs. Values
 are printed as the server writes them as text, on SQLite as literals. Of the state
 that the transaction left only a digest is kept: it is said whether the row still
 is in it. Prepared branches of modes XA and 3PC are named; what they hold the server
-does not tell. Actions (TCC) are listed without their arguments. Nothing is changed.
+does not tell. Actions (TCC) are listed without their arguments.
+
+Of a flow (natsbus/flow), by its 32 hexadecimal digits, the state is shown, at the
+sender that of all services. Nothing is changed.
 
 `
 
@@ -41,6 +46,9 @@ func runShow(ctx context.Context, args []string, std stdio) error {
 	words, err := parseMixed(flags, showHelp, args, 2, std)
 	if err != nil {
 		return err
+	}
+	if flow.ID(words[1]) {
+		return showFlow(ctx, words[0], words[1], std)
 	}
 	xid, err := gtx.ParseXID(words[1])
 	if err != nil {
