@@ -384,6 +384,21 @@ func asked(sv *service, id string) (n int) {
 	return n
 }
 
+// TestFlowUnreadable: a flow whose row cannot be read holds up no other.
+func TestFlowUnreadable(t *testing.T) {
+	onEach(t, func(t *testing.T, s testdb.Server) {
+		a := newService(t, newPost(t), s, "shop", flow.Config{Resend: 200 * time.Millisecond})
+		bad := a.start(flow.Start{To: both})
+		good := a.start(flow.Start{To: both})
+		testdb.MustExec(t, a.db, "UPDATE gtx_flow SET header = body WHERE id = '"+bad+"'")
+		a.run()
+		testdb.Eventually(t, "the other is asked about", func() bool { return asked(a, good) >= 2 })
+		if n := asked(a, bad); n != 0 {
+			t.Errorf("the bad one counts %d questions", n)
+		}
+	})
+}
+
 // TestFlowRefuses gives what could not be a flow, and messages that are of none.
 func TestFlowRefuses(t *testing.T) {
 	t.Parallel()
@@ -400,6 +415,7 @@ func TestFlowRefuses(t *testing.T) {
 		{Kind: kind, To: both, Timeout: -1},
 		{Kind: kind, To: both, Timeout: 1000 * time.Hour},
 		{Kind: kind, To: both, Header: nats.Header{"gtx-flow-id": {"x"}}},
+		{Kind: kind, To: both, Body: make([]byte, 1<<20-8<<10)},
 	} {
 		if id, err := a.Start(t.Context(), a.db, st); !errors.Is(err, flow.ErrStart) || id != "" {
 			t.Errorf("%+v: got %q, %v", st, id, err)

@@ -97,7 +97,8 @@ const (
 func (s *Service) tend(ctx context.Context, held string) {
 	var purged time.Time
 	for ctx.Err() == nil {
-		if err := s.tendDue(ctx, held); err != nil && ctx.Err() == nil {
+		n, err := s.tendDue(ctx, held)
+		if err != nil && ctx.Err() == nil {
 			s.cfg.Logger.WarnContext(ctx, "flow: services not asked again", "service", s.cfg.Name, "err", err)
 		}
 		if time.Since(purged) > purgeEvery {
@@ -105,6 +106,9 @@ func (s *Service) tend(ctx context.Context, held string) {
 			if err := s.purge(ctx); err != nil && ctx.Err() == nil {
 				s.cfg.Logger.WarnContext(ctx, "flow: old rows not removed", "service", s.cfg.Name, "err", err)
 			}
+		}
+		if n == tendBatch {
+			continue
 		}
 		t := time.NewTimer(tendEvery/2 + rand.N(tendEvery))
 		select {
@@ -122,12 +126,13 @@ type due struct {
 	tries int
 }
 
-func (s *Service) tendDue(ctx context.Context, held string) error {
+// tendDue asks for the flows whose time has come, at most tendBatch, and counts them.
+func (s *Service) tendDue(ctx context.Context, held string) (int, error) {
 	// A flow whose global transaction is undecided has not begun.
 	rows, err := s.db.QueryContext(ctx, s.text(fmt.Sprintf("SELECT f.id, f.due, f.tries FROM {flow} f WHERE f.sender = ? AND f.state IN (%d, %d) AND f.due <= ? AND %s IS NULL ORDER BY f.due LIMIT %d",
 		Running, Undoing, held, tendBatch)), s.cfg.Name, now())
 	if err != nil {
-		return fmt.Errorf("look for flows: %w", err)
+		return 0, fmt.Errorf("look for flows: %w", err)
 	}
 	var all []due
 	for rows.Next() {
@@ -139,17 +144,26 @@ func (s *Service) tendDue(ctx context.Context, held string) error {
 	}
 	rows.Close()
 	if err := errors.Join(err, rows.Err()); err != nil {
-		return fmt.Errorf("look for flows: %w", err)
+		return 0, fmt.Errorf("look for flows: %w", err)
 	}
 	for _, d := range all {
 		if ctx.Err() != nil {
 			break
 		}
-		if err := s.ask(ctx, d); err != nil {
-			return fmt.Errorf("flow %s: %w", d.id, err)
+		if aerr := s.ask(ctx, d); aerr != nil {
+			err = fmt.Errorf("flow %s: %w", d.id, errors.Join(aerr, s.putOff(ctx, d)))
 		}
 	}
-	return nil
+	return len(all), err
+}
+
+// putOff has a flow that cannot be asked about wait, so that it does not keep others from
+// their turn.
+func (s *Service) putOff(ctx context.Context, d due) error {
+	ctx, cancel := context.WithTimeout(gtx.Detach(ctx), tendTime)
+	defer cancel()
+	_, err := s.exec(ctx, s.db, "put off flow", "UPDATE {flow} SET due = ? WHERE id = ? AND due = ?", time.Now().Add(s.pause(1)).UnixMicro(), d.id, d.at)
+	return err
 }
 
 // ask sends the messages of a flow again, unless another process has just done so.

@@ -65,7 +65,7 @@ func Open(ctx context.Context, db *sql.DB, cfg Config) (*Service, error) {
 	s := &Service{cfg: cfg, about: about, store: store{db, d, n}, steps: map[string]Step{}, ends: map[string]End{}}
 	s.in, err = inbox.Open(ctx, db, inbox.Config{
 		Name: "flow-" + cfg.Name, JetStream: cfg.JetStream, MaxTries: cfg.MaxTries, Timeout: cfg.Timeout,
-		GiveUp: s.giveUp, Context: cfg.Context, Logger: cfg.Logger,
+		GiveUp: s.giveUp, Keep: cfg.Keep, Context: cfg.Context, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open flow service: %w", err)
@@ -136,6 +136,9 @@ func (s *Service) Run(ctx context.Context) error {
 	defer tending.Wait()
 	defer stop()
 	err = s.in.Consume(ctx, inbox.Source{Stream: s.cfg.Stream, Subjects: []string{subject(s.cfg.Name)}, Workers: s.cfg.Workers}, s.receive)
+	if errors.Is(err, inbox.ErrForgotten) {
+		err = fmt.Errorf("%w: remove those that are older than Config.Keep from the stream, whose senders ask again", err)
+	}
 	if err != nil {
 		return fmt.Errorf("run flow service: %w", err)
 	}

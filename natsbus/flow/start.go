@@ -14,8 +14,15 @@ import (
 	"github.com/globaltx/globaltx/natsbus/outbox"
 )
 
-// maxTo bounds the services of a flow.
-const maxTo = 64
+const (
+	// maxTo bounds the services of a flow.
+	maxTo = 64
+	// maxPayload is the server's default. It is asked for where Config.JetStream is set.
+	maxPayload = 1 << 20
+	// maxHeader is what headers may take beside those of Start: a flow whose messages no
+	// stream takes could not even be undone.
+	maxHeader = 8 << 10
+)
 
 // Start says what a flow is.
 type Start struct {
@@ -23,7 +30,8 @@ type Start struct {
 	Kind string
 	// To are the services whose Do must all succeed, by Config.Name: 1 to 64.
 	To []string
-	// Header and Body are for Do and Undo, as in outbox.Message.
+	// Header and Body are for Do and Undo, as in outbox.Message. Together they must be 8 KiB
+	// smaller than the server's max_payload, 1 MiB by default.
 	Header nats.Header
 	Body   []byte
 	// Timeout is how long the services have to be done. After it the flow fails. Zero: 1
@@ -47,6 +55,9 @@ func (s *Service) Start(ctx context.Context, tx outbox.Tx, start Start) (id stri
 	header, err := encodeHeader(start.Header)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrStart, err)
+	}
+	if size, limit := len(header)+len(start.Body), s.payload()-maxHeader; size > limit {
+		return "", fmt.Errorf("%w: header and body have %d bytes, the server takes %d", ErrStart, size, limit)
 	}
 	var raw [16]byte
 	_, _ = rand.Read(raw[:]) // never fails
@@ -79,6 +90,16 @@ func (s *Service) Start(ctx context.Context, tx outbox.Tx, start Start) (id stri
 		return "", fmt.Errorf("start flow: insert services: %w", err)
 	}
 	return e.id, nil
+}
+
+// payload is how large a message may be.
+func (s *Service) payload() int {
+	if s.cfg.JetStream != nil {
+		if n := s.cfg.JetStream.Conn().MaxPayload(); n > 0 {
+			return int(n)
+		}
+	}
+	return maxPayload
 }
 
 func (s *Service) check(start *Start) error {
