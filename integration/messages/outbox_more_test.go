@@ -189,11 +189,27 @@ func TestOutboxRelayTwice(t *testing.T) {
 	}
 }
 
+// serverTime is the clock that orders messages, in microseconds, asked of another session.
+func serverTime(t *testing.T, s server, db *sql.DB) (micros int64) {
+	t.Helper()
+	text := map[string]string{
+		"gtx-mysql":    "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))",
+		"gtx-postgres": "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint",
+	}[s.family()]
+	if text == "" {
+		return time.Now().UnixMicro()
+	}
+	if err := db.QueryRowContext(t.Context(), text).Scan(&micros); err != nil {
+		t.Fatal(err)
+	}
+	return micros
+}
+
 // TestOutboxSession publishes in sessions whose settings change what text and times mean.
 func TestOutboxSession(t *testing.T) {
 	t.Parallel()
 	hostile := map[string][]string{
-		"gtx-mysql":    {"SET sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT'", "SET NAMES latin1", "SET time_zone = '-11:00'"},
+		"gtx-mysql":    {"SET sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT'", "SET NAMES latin1", "SET time_zone = '-11:00'", "SET timestamp = 1000000"},
 		"gtx-postgres": {"SET standard_conforming_strings = off", "SET bytea_output = 'escape'", "SET search_path = pg_temp", "SET timezone = 'Asia/Kolkata'", "SET datestyle = 'German'"},
 	}
 	onEachBox(t, func(t *testing.T, s server, db *sql.DB, m *mail, o *outbox.Outbox) {
@@ -208,8 +224,16 @@ func TestOutboxSession(t *testing.T) {
 			}
 		}
 		const odd = `k'\"ü世`
+		before := serverTime(t, s, db)
 		if _, err := o.Publish(t.Context(), tx, outbox.Message{Subject: "box." + odd, Key: odd, Header: nats.Header{"A": {odd}}, Body: []byte(odd)}); err != nil {
 			t.Fatal(err)
+		}
+		var pos int64
+		if err := tx.QueryRowContext(t.Context(), "SELECT pos FROM "+map[string]string{"gtx-postgres": "public."}[s.family()]+"gtx_outbox").Scan(&pos); err != nil {
+			t.Fatal(err)
+		}
+		if after := serverTime(t, s, db); pos < before || pos > after {
+			t.Errorf("place %d, want the server's time of now, %d to %d", pos, before, after)
 		}
 		if err := tx.Commit(); err != nil {
 			t.Fatal(err)
@@ -228,4 +252,59 @@ func TestOutboxSession(t *testing.T) {
 		}
 		drained(t, o)
 	})
+}
+
+// TestOutboxEncoding publishes in PostgreSQL sessions that read statements in a character
+// set in which a quote or a backslash may be the end of a character, and relays in such ones.
+func TestOutboxEncoding(t *testing.T) {
+	t.Parallel()
+	for _, s := range servers() {
+		if s.family() != "gtx-postgres" {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			m := newMail(t)
+			db := open(t, s, s.dsn(t))
+			var name string
+			if err := db.QueryRowContext(t.Context(), "SELECT current_database()").Scan(&name); err != nil {
+				t.Fatal(err)
+			}
+			o := openBox(t, db, outbox.Config{})
+			// Of each of these the last byte and what follows are one character to one of them.
+			const odd = `世\'世'ソ\ü\`
+			n := 0
+			for _, set := range []string{"GBK", "BIG5", "SJIS", "GB18030", "LATIN1", "UTF8"} {
+				// For this session, and for those to come.
+				mustExec(t, db, "ALTER DATABASE "+name+" SET client_encoding = '"+set+"'")
+				tx, err := db.BeginTx(t.Context(), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := tx.ExecContext(t.Context(), "SET client_encoding = '"+set+"'"); err != nil {
+					t.Fatal(err)
+				}
+				for _, size := range []int{0, 20_000} { // as a literal, and as an argument
+					if _, err := o.Publish(t.Context(), tx, outbox.Message{Subject: "box." + odd, Key: odd, Header: nats.Header{"A": {odd}}, Body: []byte(odd + strings.Repeat("x", size))}); err != nil {
+						t.Fatalf("%s: %v", set, err)
+					}
+					n++
+				}
+				if err := tx.Commit(); err != nil {
+					t.Fatal(err)
+				}
+				db.SetMaxIdleConns(0) // what comes next connects anew
+				relay := openBox(t, db, outbox.Config{Conn: m.nc})
+				msgs := m.messages(t, n)
+				for _, msg := range msgs[n-2:] {
+					if msg.Subject != "box."+odd || msg.Header.Get("Gtx-Key") != odd || msg.Header.Get("A") != odd || !strings.HasPrefix(string(msg.Data), odd) {
+						t.Errorf("%s: got subject %q, header %q, body %.40q", set, msg.Subject, msg.Header, msg.Data)
+					}
+				}
+				if err := relay.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"regexp"
 	"time"
 
@@ -52,7 +53,7 @@ type Config struct {
 	Keep time.Duration
 
 	// KeepDead is how long messages that are put aside are kept. Zero: 30 days. At least
-	// 1 minute.
+	// 1 minute. Negative: for ever.
 	KeepDead time.Duration
 
 	// GiveUp, where given, is asked before a message is put aside, with the error of its last
@@ -79,13 +80,18 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+const (
+	keepDead = 30 * 24 * time.Hour
+	forEver  = math.MaxInt64 // longer than any message is old
+)
+
 var nameOK = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 func (cfg *Config) fill(sqlite bool) error {
 	if !nameOK.MatchString(cfg.Name) {
 		return fmt.Errorf("Config.Name %q: want 1 to 64 letters, digits, - and _", cfg.Name)
 	}
-	if cfg.MaxTries < 0 || cfg.Timeout < 0 || cfg.Wait < 0 || cfg.Heartbeat < 0 || cfg.Keep < 0 || cfg.KeepDead < 0 {
+	if cfg.MaxTries < 0 || cfg.Timeout < 0 || cfg.Wait < 0 || cfg.Heartbeat < 0 || cfg.Keep < 0 {
 		return errors.New("a number or a duration of Config is below zero")
 	}
 	if cfg.DeadSubject != "" && cfg.JetStream == nil {
@@ -103,7 +109,10 @@ func (cfg *Config) fill(sqlite bool) error {
 	set(&cfg.Wait, 5*time.Second)
 	set(&cfg.Heartbeat, 10*time.Second)
 	set(&cfg.Keep, 7*24*time.Hour)
-	set(&cfg.KeepDead, 30*24*time.Hour)
+	set(&cfg.KeepDead, keepDead)
+	if cfg.KeepDead < 0 {
+		cfg.KeepDead = forEver
+	}
 	if min(cfg.Keep, cfg.KeepDead) < time.Minute {
 		return fmt.Errorf("Config.Keep %s, KeepDead %s: want at least 1 minute", cfg.Keep, cfg.KeepDead)
 	}

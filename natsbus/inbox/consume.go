@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,10 +19,16 @@ import (
 const (
 	// replayEvery is how often consumers look whether a replay is asked for.
 	replayEvery = 3 * time.Second
+	// replayBatch is how many they look for at a time.
+	replayBatch = 100
 	// purgeEvery is how often they remove old rows.
 	purgeEvery = time.Minute
 	// hopeless bounds the pause before a consumer that got an error goes on.
 	hopeless = 5 * time.Second
+	// pullBeat is how often the server says that it knows of a pull request. A client that
+	// hears nothing for twice as long asks again. It must: with one worker nats.go v1.55 may
+	// take a request for under way that it has just had the answer to, and wait.
+	pullBeat = time.Second
 	// drainTime bounds the wait for what was fetched ahead, without a connection say.
 	drainTime = time.Second
 )
@@ -131,7 +139,7 @@ func (in *Inbox) pull(ctx context.Context, l *lane, fn Handler) error {
 	// What is fetched ahead waits without heartbeats, so it is little: a message that
 	// waits too long is delivered twice, which costs time.
 	ahead := l.workers
-	iter, err := l.cons.Messages(jetstream.PullMaxMessages(ahead), jetstream.WithMessagesErrOnMissingHeartbeat(false))
+	iter, err := l.cons.Messages(jetstream.PullMaxMessages(ahead), jetstream.PullHeartbeat(pullBeat), jetstream.WithMessagesErrOnMissingHeartbeat(false))
 	if err != nil {
 		return fmt.Errorf("pull messages: %w", err)
 	}
@@ -188,21 +196,61 @@ func (in *Inbox) log(ctx context.Context, msg jetstream.Msg, err error) {
 
 // replays runs what Replay asks for.
 func (in *Inbox) replays(ctx context.Context, fn Handler) {
-	ids, err := in.s.asked(ctx)
-	if err != nil && ctx.Err() == nil {
-		in.cfg.Logger.WarnContext(ctx, "inbox: look for replays", "inbox", in.cfg.Name, "err", err)
-	}
-	for _, id := range ids {
-		err := in.ReplayWith(ctx, id, fn)
-		if err != nil && !errors.Is(err, ErrNotDead) && ctx.Err() == nil {
-			in.cfg.Logger.WarnContext(ctx, "inbox: replay has failed", "inbox", in.cfg.Name, "id", id, "err", err)
+	for {
+		ids, err := in.s.asked(ctx)
+		if err != nil && ctx.Err() == nil {
+			in.cfg.Logger.WarnContext(ctx, "inbox: look for replays", "inbox", in.cfg.Name, "err", err)
+		}
+		stuck := false
+		for _, id := range ids {
+			granted, err := in.grant(ctx, id, fn)
+			stuck = stuck || !granted && err != nil
+			if err != nil && !errors.Is(err, ErrNotDead) && ctx.Err() == nil {
+				in.cfg.Logger.WarnContext(ctx, "inbox: replay has failed", "inbox", in.cfg.Name, "id", id, "err", err)
+			}
+		}
+		if len(ids) < replayBatch || stuck || ctx.Err() != nil {
+			return
 		}
 	}
 }
 
+// grant runs one replay that was asked for. The wish is gone before the handler runs: else a
+// message that ends its process would end all that consume, one after the other. It is back
+// when the process was told to stop.
+func (in *Inbox) grant(ctx context.Context, id string, fn Handler) (granted bool, err error) {
+	_, cause, _, err := in.s.dead(ctx, id)
+	if err != nil {
+		return errors.Is(err, ErrNotDead), err
+	}
+	begun := plain("the last replay has ended without an answer, before it: "+strings.TrimPrefix(cause, "the last replay has ended without an answer, before it: "), maxError)
+	n, err := in.s.wish(ctx, id, 0, begun, " AND replay > 0")
+	if err != nil || n == 0 {
+		return n == 0, err // else another process has taken it
+	}
+	err = in.ReplayWith(ctx, id, fn)
+	if err != nil && ctx.Err() != nil {
+		cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.cfg.Wait)
+		defer cancel()
+		_, lost := in.s.wish(cctx, id, now(), cause, "")
+		err = errors.Join(err, lost)
+	}
+	return true, err
+}
+
+// wish notes since when a message that is put aside is to be replayed, 0 for not, and its
+// error.
+func (s *store) wish(ctx context.Context, id string, since int64, cause, and string) (int64, error) {
+	res, err := s.db.ExecContext(ctx, "UPDATE "+s.n.dead+" SET replay = "+strconv.FormatInt(since, 10)+", error = "+s.lit(cause)+" WHERE "+s.key(id)+and)
+	if err != nil {
+		return 0, fmt.Errorf("note wish of a replay: %w", err)
+	}
+	return res.RowsAffected()
+}
+
 // asked gives the ids that a replay was asked for, oldest wish first.
 func (s *store) asked(ctx context.Context) (ids []string, err error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT id FROM "+s.n.dead+" WHERE consumer = '"+s.consumer+"' AND replay > 0 ORDER BY replay LIMIT 100")
+	rows, err := s.db.QueryContext(ctx, "SELECT id FROM "+s.n.dead+" WHERE consumer = '"+s.consumer+"' AND replay > 0 ORDER BY replay LIMIT "+strconv.Itoa(replayBatch))
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,7 @@ const (
 	HeaderDeadError      = "Gtx-Dead-Error"      // of the last try
 	HeaderDeadDeliveries = "Gtx-Dead-Deliveries" // a number
 	HeaderDeadBody       = "Gtx-Dead-Body"       // "left out": too large with these headers
+	HeaderDeadHeader     = "Gtx-Dead-Header"     // "left out": its own are too large with these
 )
 
 // DeadLetter is a message that was put aside.
@@ -35,36 +36,51 @@ type DeadLetter struct {
 	Error      string
 	At         time.Time // when it was put aside, or the last replay has failed
 	Deliveries uint64
-	// Replay is set from Replay until a consumer has tried.
+	// Replay is set from Replay until a consumer tries.
 	Replay bool
 }
 
 // Dead gives messages that are put aside, the latest first, at most limit.
 func (in *Inbox) Dead(ctx context.Context, limit int) ([]DeadLetter, error) {
-	rows, err := in.db.QueryContext(gtx.Detach(ctx), in.s.text("SELECT id, subject, header, "+in.s.octets()+"(body), error, at, deliveries, replay FROM "+in.s.n.dead+
-		" WHERE consumer = ? ORDER BY at DESC, id LIMIT "+strconv.Itoa(max(0, limit))), in.cfg.Name)
+	return in.s.letters(gtx.Detach(ctx), limit)
+}
+
+func (s *store) letters(ctx context.Context, limit int) ([]DeadLetter, error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT "+s.shown()+" FROM "+s.n.dead+" WHERE consumer = '"+s.consumer+"' ORDER BY at DESC, id LIMIT "+strconv.Itoa(max(0, limit)))
 	if err != nil {
 		return nil, fmt.Errorf("list dead messages: %w", err)
 	}
 	defer rows.Close()
 	var all []DeadLetter
 	for rows.Next() {
-		var l DeadLetter
-		var subject, header []byte
-		var at, replay int64
-		if err := rows.Scan(&l.ID, &subject, &header, &l.Size, &l.Error, &at, &l.Deliveries, &replay); err != nil {
-			return nil, fmt.Errorf("read dead message: %w", err)
+		l, err := scanLetter(rows.Scan)
+		if err != nil {
+			return nil, err
 		}
-		if l.Header, err = decodeHeader(header); err != nil {
-			return nil, fmt.Errorf("read dead message %s: %w", l.ID, err)
-		}
-		l.Subject, l.At, l.Replay = string(subject), time.UnixMicro(at), replay > 0
 		all = append(all, l)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("list dead messages: %w", err)
 	}
 	return all, nil
+}
+
+// shown are the columns of a DeadLetter.
+func (s *store) shown() string {
+	return "id, subject, header, " + s.octets() + "(body), " + s.read("error") + ", at, deliveries, replay"
+}
+
+func scanLetter(scan func(...any) error, more ...any) (l DeadLetter, err error) {
+	var subject, header []byte
+	var at, replay int64
+	if err := scan(append([]any{&l.ID, &subject, &header, &l.Size, &l.Error, &at, &l.Deliveries, &replay}, more...)...); err != nil {
+		return l, fmt.Errorf("read dead message: %w", err)
+	}
+	if l.Header, err = decodeHeader(header); err != nil {
+		return l, fmt.Errorf("read dead message %s: %w", l.ID, err)
+	}
+	l.Subject, l.At, l.Replay = string(subject), time.UnixMicro(at), replay > 0
+	return l, nil
 }
 
 // octets is the function that counts bytes.
@@ -88,7 +104,7 @@ func (s *store) dead(ctx context.Context, id string) (m *Message, cause string, 
 	m = &Message{ID: id}
 	var subject, header []byte
 	var n int
-	err = s.db.QueryRowContext(ctx, "SELECT subject, header, body, error, deliveries, sent FROM "+s.n.dead+" WHERE "+s.key(id)).
+	err = s.db.QueryRowContext(ctx, "SELECT subject, header, body, "+s.read("error")+", deliveries, sent FROM "+s.n.dead+" WHERE "+s.key(id)).
 		Scan(&subject, &header, &m.Body, &cause, &m.Deliveries, &n)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, "", false, ErrNotDead
@@ -116,15 +132,7 @@ func (in *Inbox) tellDead(ctx context.Context, m *Message) error {
 	if err != nil {
 		return err
 	}
-	out := in.deadLetter(m, cause)
-	_, err = in.cfg.JetStream.PublishMsg(ctx, out)
-	var api *jetstream.APIError
-	if errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &api) && api.ErrorCode == errTooLarge {
-		out.Data = nil
-		out.Header.Set(HeaderDeadBody, "left out")
-		_, err = in.cfg.JetStream.PublishMsg(ctx, out)
-	}
-	if err != nil {
+	if err := in.send(ctx, m, cause); err != nil {
 		return fmt.Errorf("publish dead message: %w", err)
 	}
 	if _, err := in.db.ExecContext(ctx, "UPDATE "+in.s.n.dead+" SET sent = 1 WHERE "+in.s.key(m.ID)); err != nil {
@@ -133,14 +141,42 @@ func (in *Inbox) tellDead(ctx context.Context, m *Message) error {
 	return nil
 }
 
-// errTooLarge is the server's JSStreamMessageExceedsMaximumErr.
-const errTooLarge = 10054
+// send publishes a dead letter, and leaves out what the stream does not take with it.
+func (in *Inbox) send(ctx context.Context, m *Message, cause string) (err error) {
+	body, header := true, true
+	for {
+		_, err = in.cfg.JetStream.PublishMsg(ctx, in.deadLetter(m, cause, body, header))
+		var api *jetstream.APIError
+		hasCode := errors.As(err, &api)
+		switch {
+		case hasCode && api.ErrorCode == errHeaderTooLarge && header:
+			header = false
+		case (errors.Is(err, nats.ErrMaxPayload) || hasCode && api.ErrorCode == errTooLarge) && body:
+			body = false
+		case (errors.Is(err, nats.ErrMaxPayload) || hasCode && api.ErrorCode == errTooLarge) && header:
+			header = false
+		default:
+			return err
+		}
+	}
+}
 
-func (in *Inbox) deadLetter(m *Message, cause string) *nats.Msg {
-	out := &nats.Msg{Subject: in.cfg.DeadSubject, Header: nats.Header{}, Data: m.Body}
+// The server's JSStreamMessageExceedsMaximumErr and JSStreamHeaderExceedsMaximumErr.
+const errTooLarge, errHeaderTooLarge = 10054, 10097
+
+func (in *Inbox) deadLetter(m *Message, cause string, body, header bool) *nats.Msg {
+	out := &nats.Msg{Subject: in.cfg.DeadSubject, Header: nats.Header{}}
+	if body {
+		out.Data = m.Body
+	} else {
+		out.Header.Set(HeaderDeadBody, "left out")
+	}
+	if !header {
+		out.Header.Set(HeaderDeadHeader, "left out")
+	}
 	for name, v := range m.Header {
 		// Those tell the server what to do with a message (expect, expire, roll up).
-		if !strings.HasPrefix(textproto.CanonicalMIMEHeaderKey(name), "Nats-") {
+		if header && !strings.HasPrefix(textproto.CanonicalMIMEHeaderKey(name), "Nats-") {
 			out.Header[name] = v
 		}
 	}
@@ -160,12 +196,8 @@ func (in *Inbox) Replay(ctx context.Context, id string) error {
 	if !idOK(id) {
 		return ErrNotDead
 	}
-	res, err := in.db.ExecContext(gtx.Detach(ctx), in.s.text("UPDATE "+in.s.n.dead+" SET replay = ? WHERE "+in.s.key(id)), now())
-	if err != nil {
-		return fmt.Errorf("ask for replay: %w", err)
-	}
-	if n, err := res.RowsAffected(); err != nil || n == 0 {
-		return errors.Join(err, ErrNotDead)
+	if n, err := in.s.ask(gtx.Detach(ctx), id); err != nil || n == 0 {
+		return orNotDead(err)
 	}
 	select {
 	case in.wanted <- struct{}{}:
@@ -214,32 +246,59 @@ func (in *Inbox) ReplayWith(ctx context.Context, id string, fn Handler) error {
 	}
 	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.cfg.Wait)
 	defer cancel()
-	_, noted := in.db.ExecContext(cctx, in.s.text("UPDATE "+in.s.n.dead+" SET error = ?, at = ?, replay = 0 WHERE "+in.s.key(id)), plain(err.Error(), maxError), now())
+	// A wish that came meanwhile stays.
+	_, noted := in.db.ExecContext(cctx, "UPDATE "+in.s.n.dead+" SET error = "+in.s.lit(plain(err.Error(), maxError))+", at = "+strconv.FormatInt(now(), 10)+" WHERE "+in.s.key(id))
 	return errors.Join(err, noted)
 }
 
 // Drop forgets a message that was put aside. It does not take effect any more, also when it
 // is delivered again within Config.Keep. ErrNotDead where it is not put aside.
 func (in *Inbox) Drop(ctx context.Context, id string) error {
-	ctx = gtx.Detach(ctx)
+	return in.s.drop(gtx.Detach(ctx), id, nil)
+}
+
+// orNotDead is the error of what has changed nothing.
+func orNotDead(err error) error {
+	if err == nil {
+		err = ErrNotDead
+	}
+	return err
+}
+
+// ask asks for the replay of a message, and gives 0 where it is not put aside.
+func (s *store) ask(ctx context.Context, id string) (int64, error) {
+	res, err := s.db.ExecContext(ctx, "UPDATE "+s.n.dead+" SET replay = "+strconv.FormatInt(now(), 10)+" WHERE "+s.key(id))
+	if err != nil {
+		return 0, fmt.Errorf("ask for replay: %w", err)
+	}
+	return res.RowsAffected()
+}
+
+// drop bars a message that is put aside, and records it where record is not nil.
+func (s *store) drop(ctx context.Context, id string, record func(tx *sql.Tx) error) error {
 	if !idOK(id) {
 		return ErrNotDead
 	}
-	tx, err := in.s.begin(ctx)
+	tx, err := s.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
-	res, err := tx.ExecContext(ctx, "UPDATE "+in.s.n.inbox+" SET state = "+strconv.Itoa(stateBarred)+", at = "+strconv.FormatInt(now(), 10)+
-		" WHERE "+in.s.key(id)+" AND state = "+strconv.Itoa(stateDead))
+	res, err := tx.ExecContext(ctx, "UPDATE "+s.n.inbox+" SET state = "+strconv.Itoa(stateBarred)+", at = "+strconv.FormatInt(now(), 10)+
+		" WHERE "+s.key(id)+" AND state = "+strconv.Itoa(stateDead))
 	if err != nil {
 		return fmt.Errorf("bar dead message: %w", err)
 	}
 	if n, err := res.RowsAffected(); err != nil || n == 0 {
-		return errors.Join(err, ErrNotDead)
+		return orNotDead(err)
 	}
-	if _, err := tx.ExecContext(ctx, "DELETE FROM "+in.s.n.dead+" WHERE "+in.s.key(id)); err != nil {
+	if _, err := tx.ExecContext(ctx, "DELETE FROM "+s.n.dead+" WHERE "+s.key(id)); err != nil {
 		return fmt.Errorf("delete dead message: %w", err)
+	}
+	if record != nil {
+		if err := record(tx); err != nil {
+			return err
+		}
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)

@@ -57,8 +57,8 @@ func Open(ctx context.Context, db *sql.DB, cfg Config) (*Inbox, error) {
 	if err := undo.CreateTables(gtx.Detach(ctx), db, d, n.all(), schema(d.Name(), n)); err != nil {
 		return nil, fmt.Errorf("open inbox: %w", err)
 	}
-	in := &Inbox{cfg: cfg, db: db, s: store{db, d, n, cfg.Name}, wanted: make(chan struct{}, 1)}
-	if err := in.s.committed(gtx.Detach(ctx)); err != nil {
+	in := &Inbox{cfg: cfg, db: db, s: store{db: db, d: d, n: n, consumer: cfg.Name}, wanted: make(chan struct{}, 1)}
+	if err := errors.Join(in.s.committed(gtx.Detach(ctx)), in.s.encoding(gtx.Detach(ctx))); err != nil {
 		return nil, fmt.Errorf("open inbox: %w", err)
 	}
 	return in, nil

@@ -81,10 +81,10 @@ func (in *Inbox) Purge(ctx context.Context, before time.Time) (rows int, err err
 	if before.Before(limit) {
 		limit = before
 	}
-	dead := time.Now().Add(-in.cfg.KeepDead)
+	dead := time.Now().Add(-in.cfg.KeepDead) // before all there is, where it is forEver
 	for _, w := range []struct{ table, where string }{
 		{in.s.n.dead, older(dead)},
-		{in.s.n.try, older(dead)},
+		{in.s.n.try, older(time.Now().Add(-min(in.cfg.KeepDead, max(in.cfg.Keep, keepDead))))},
 		{in.s.n.inbox, older(limit) + " AND state IN (" + strconv.Itoa(stateDone) + ", " + strconv.Itoa(stateBarred) + ")"},
 		{in.s.n.inbox, older(earlier(limit, dead)) + " AND state = " + strconv.Itoa(stateDead) + " AND NOT EXISTS (SELECT 1 FROM " + in.s.n.dead + " d WHERE d.consumer = '" + in.cfg.Name + "' AND d.id = " + in.s.n.inbox + ".id)"},
 	} {

@@ -3,11 +3,13 @@ package inbox
 import (
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/undo"
@@ -21,6 +23,7 @@ type store struct {
 	d        undo.Dialect
 	n        names
 	consumer string
+	utf8     bool // the database holds every text
 }
 
 // execer is a *sql.DB or a *sql.Tx.
@@ -49,6 +52,44 @@ func (s *store) text(q string) string {
 
 func (s *store) key(id string) string {
 	return "consumer = '" + s.consumer + "' AND id = '" + id + "'"
+}
+
+// lit is a literal of text, the same whatever character set the session has: PostgreSQL
+// reads a statement in it, and in some of them a quote may end a character. An error must be
+// stored, else its message is never put aside: a database of PostgreSQL that does not hold
+// every text gets ASCII.
+func (s *store) lit(text string) string {
+	switch s.d.Name() {
+	case "mysql":
+		return "_utf8mb4 X'" + hex.EncodeToString([]byte(text)) + "'"
+	case "postgres":
+		return "pg_catalog.convert_from(pg_catalog.decode('" + hex.EncodeToString([]byte(s.storable(text))) + "', 'hex'), 'UTF8')"
+	}
+	return "'" + strings.ReplaceAll(text, "'", "''") + "'"
+}
+
+// storable is text as the database can hold it.
+func (s *store) storable(text string) string {
+	if s.utf8 {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if r < utf8.RuneSelf {
+			b.WriteRune(r)
+		} else {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}
+
+// read gives the bytes of a column of text, whatever character set the session has.
+func (s *store) read(column string) string {
+	if s.d.Name() == "postgres" {
+		return "pg_catalog.convert_to(" + column + ", 'UTF8')"
+	}
+	return column
 }
 
 // take inserts the row of a message, or says errTaken. An insert of another session that
@@ -118,14 +159,14 @@ var errRolledBack = fmt.Errorf("the server has rolled back the local transaction
 // count adds by to the tries of a message, keeps what was wrong with the last one where
 // cause is "", and gives the sum.
 func (s *store) count(ctx context.Context, id string, by int, cause string) (tries int, err error) {
-	text := "INSERT INTO " + s.n.try + " (consumer, id, tries, error, at) VALUES (?, ?, ?, ?, ?)"
+	text := "INSERT INTO " + s.n.try + " (consumer, id, tries, error, at) VALUES ('" + s.consumer + "', '" + id + "', " + strconv.Itoa(by) + ", " + s.lit(cause) + ", " + strconv.FormatInt(now(), 10) + ")"
 	set := " UPDATE SET tries = gtx_inbox_try.tries + excluded.tries, at = excluded.at, error = CASE WHEN excluded.error = '' THEN gtx_inbox_try.error ELSE excluded.error END"
 	if s.d.Name() == "mysql" {
 		text += " ON DUPLICATE KEY UPDATE tries = tries + VALUES(tries), at = VALUES(at), error = IF(VALUES(error) = '', error, VALUES(error))"
 	} else {
 		text += " ON CONFLICT (consumer, id) DO" + set
 	}
-	if _, err := s.db.ExecContext(ctx, s.text(text), s.consumer, id, by, cause, now()); err != nil {
+	if _, err := s.db.ExecContext(ctx, text); err != nil {
 		return 0, fmt.Errorf("count try: %w", err)
 	}
 	if err := s.db.QueryRowContext(ctx, "SELECT tries FROM "+s.n.try+" WHERE "+s.key(id)).Scan(&tries); err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -137,7 +178,7 @@ func (s *store) count(ctx context.Context, id string, by int, cause string) (tri
 // lastError is what the last try of a message that failed has said.
 func (s *store) lastError(ctx context.Context, id string) (string, error) {
 	var text string
-	err := s.db.QueryRowContext(ctx, "SELECT error FROM "+s.n.try+" WHERE "+s.key(id)).Scan(&text)
+	err := s.db.QueryRowContext(ctx, "SELECT "+s.read("error")+" FROM "+s.n.try+" WHERE "+s.key(id)).Scan(&text)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return "", fmt.Errorf("read error of the last try: %w", err)
 	}
@@ -161,8 +202,8 @@ func (s *store) bury(ctx context.Context, tx *sql.Tx, m *Message, cause string) 
 	if body == nil {
 		body = []byte{} // not NULL
 	}
-	_, err := tx.ExecContext(ctx, s.text("INSERT INTO "+s.n.dead+" (consumer, id, subject, header, body, error, at, deliveries, sent, replay) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0)"),
-		s.consumer, m.ID, []byte(m.Subject), encodeHeader(m.Header), body, cause, now(), int64(m.Deliveries))
+	_, err := tx.ExecContext(ctx, s.text("INSERT INTO "+s.n.dead+" (consumer, id, subject, header, body, error, at, deliveries, sent, replay) VALUES (?, ?, ?, ?, ?, "+s.lit(cause)+", ?, ?, 0, 0)"),
+		s.consumer, m.ID, []byte(m.Subject), encodeHeader(m.Header), body, now(), int64(m.Deliveries))
 	if err != nil {
 		return fmt.Errorf("insert dead message: %w", err)
 	}
@@ -189,6 +230,18 @@ func (s *store) committed(ctx context.Context) error {
 	}
 	if len(lines) > 0 {
 		return errors.New("the sessions of this database are at READ UNCOMMITTED: set another isolation level in the DSN")
+	}
+	return nil
+}
+
+// encoding asks which texts the database can hold.
+func (s *store) encoding(ctx context.Context) error {
+	if s.utf8 = s.d.Name() != "postgres"; s.utf8 {
+		return nil
+	}
+	err := s.db.QueryRowContext(ctx, "SELECT pg_catalog.current_setting('server_encoding') IN ('UTF8', 'SQL_ASCII')").Scan(&s.utf8)
+	if err != nil {
+		return fmt.Errorf("read the encoding of the database: %w", err)
 	}
 	return nil
 }

@@ -136,37 +136,47 @@ func (c *claim) fetch(ctx context.Context, r *row) error {
 // finish removes what streams have acknowledged, puts the dead aside and gives the slots
 // back. After an error all of it may be there yet, and is published again: the streams
 // know the ids.
-func (c *claim) finish(ctx context.Context, acked []string, dead []failure) (err error) {
+// It gives how many were put aside.
+func (c *claim) finish(ctx context.Context, acked []string, dead []failure) (buried int, err error) {
 	defer c.drop(ctx)
 	if len(acked) == 0 && len(dead) == 0 {
-		return nil
+		return 0, nil
 	}
 	tx := c.tx
 	if tx == nil {
 		if tx, err = c.o.begin(ctx); err != nil {
-			return fmt.Errorf("begin to remove messages: %w", err)
+			return 0, fmt.Errorf("begin to remove messages: %w", err)
 		}
 		defer tx.Rollback()
 	}
 	for _, f := range dead {
-		if _, err := tx.ExecContext(ctx, c.o.text.bury(f.id, f.err.Error(), c.o.micros(time.Now()))); err != nil {
-			return fmt.Errorf("put dead message %s aside: %w", f.id, err)
+		gone, err := c.o.bury(ctx, tx, &f)
+		if err != nil {
+			return 0, err
 		}
-		acked = append(acked, f.id)
+		if gone {
+			acked = append(acked, f.id)
+			buried++
+		}
 	}
-	if _, err := tx.ExecContext(ctx, c.o.text.remove(c.o.text.box, acked)); err != nil {
-		return fmt.Errorf("remove published messages: %w", err)
+	if len(acked) > 0 {
+		if _, err := tx.ExecContext(ctx, c.o.text.remove(c.o.text.box, acked)); err != nil {
+			return 0, fmt.Errorf("remove published messages: %w", err)
+		}
 	}
 	if c.tx == nil {
 		if _, err := tx.ExecContext(ctx, c.o.text.release(c.owner)); err != nil {
-			return fmt.Errorf("give slots back: %w", err)
+			return 0, fmt.Errorf("give slots back: %w", err)
 		}
 	}
 	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit the removal of published messages: %w", err)
+		return 0, fmt.Errorf("commit the removal of published messages: %w", err)
 	}
 	c.tx, c.owner = nil, ""
-	return nil
+	if buried > 0 {
+		c.o.wakeAll()
+	}
+	return buried, nil
 }
 
 // drop gives the slots back where finish has not.

@@ -27,7 +27,13 @@ type Config struct {
 	// PublishTimeout bounds the wait for a stream to acknowledge, 5 min at most. Zero: 5 s. The stream's
 	// duplicate window must be longer than 5 s plus this; JetStream's default is 2 min.
 	PublishTimeout time.Duration
-	// KeepDead is how long dead messages are kept. Zero: 30 days. Negative: for ever.
+	// DeadSubject is where a message that no stream takes is published, too, with its error
+	// in its headers (HeaderDeadError …), and without what makes it too large. A stream
+	// should take it: until one does, the letters wait in the outbox, and nothing else does
+	// because of them. Empty: dead messages are in the database only.
+	DeadSubject string
+	// KeepDead is how long dead messages are kept, at least 1 min. Zero: 30 days.
+	// Negative: for ever.
 	KeepDead time.Duration
 	// Inject puts the trace context of ctx into header, as W3C names it (traceparent,
 	// tracestate). With OpenTelemetry:
@@ -50,6 +56,12 @@ func (c Config) settings(dialect string) (Config, error) {
 	}
 	if c.PublishTimeout > longestLease/2 {
 		return c, fmt.Errorf("open outbox: PublishTimeout %s: want at most %s", c.PublishTimeout, longestLease/2)
+	}
+	if c.KeepDead > 0 && c.KeepDead < time.Minute {
+		return c, fmt.Errorf("open outbox: KeepDead %s: want at least 1 minute", c.KeepDead)
+	}
+	if why := badSubject(c.DeadSubject); c.DeadSubject != "" && why != "" {
+		return c, fmt.Errorf("open outbox: DeadSubject %.100q %s", c.DeadSubject, why)
 	}
 	if c.PollInterval == 0 {
 		c.PollInterval = time.Second

@@ -29,7 +29,8 @@
 // the prepared branch, and nobody sees it.
 //
 // A message that no stream will ever take, because it is too large, is put aside in the
-// table gtx_outbox_dead with the error ([Outbox.Dead], [Outbox.Replay]). Everything else,
+// table gtx_outbox_dead with the error ([Outbox.Dead], [Outbox.Replay], gtx outbox), and told
+// to [Config].DeadSubject. Everything else,
 // a stream that is full or missing too, is tried again, per subject from 100 ms to 30 s
 // apart, logged, and seen in [Outbox.Stats].
 //

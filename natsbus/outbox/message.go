@@ -3,6 +3,7 @@ package outbox
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -27,7 +28,7 @@ const prefixFlow = "gtx-flow-"
 const (
 	maxSubject = 1024
 	maxKey     = 255
-	maxHeader  = 64 << 10 // encoded
+	maxHeader  = 1<<16 - 1 // JetStream's, of all that stands before the body
 )
 
 // Message is what Publish sends. Publish keeps nothing of it.
@@ -39,7 +40,7 @@ type Message struct {
 	Key string
 	// Header is the sender's. Names that begin with "Nats-" or "Gtx-" are refused, and so
 	// are values that NATS would not deliver as they are: with line breaks, or with blanks
-	// at an end. At most 64 KiB.
+	// at an end. With those of this module at most 65535 bytes on the wire.
 	Header nats.Header
 	// Body of any bytes, also none. What is larger than the server's max_payload
 	// becomes a dead message.
@@ -122,8 +123,8 @@ func badName(s string) string {
 }
 
 // encodeHeader gives what gtx_outbox.header holds: a JSON object of arrays of strings,
-// "" for none.
-func encodeHeader(h nats.Header, trace map[string]string) (string, error) {
+// "" for none. own is what this module adds on the wire, in bytes.
+func encodeHeader(h nats.Header, trace map[string]string, own int) (string, error) {
 	all := make(map[string][]string, len(h)+len(trace))
 	for name, value := range trace {
 		if badName(name) == "" && badText(value) == "" {
@@ -138,14 +139,43 @@ func encodeHeader(h nats.Header, trace map[string]string) (string, error) {
 	if len(all) == 0 {
 		return "", nil
 	}
+	if size := own + wireSize(all); size > maxHeader {
+		return "", fmt.Errorf("%w: its header has %d bytes, more than %d", ErrMessage, size, maxHeader)
+	}
 	text, err := json.Marshal(all)
 	if err != nil {
 		return "", fmt.Errorf("encode header: %w", err)
 	}
-	if len(text) > maxHeader {
-		return "", fmt.Errorf("%w: its header has %d bytes, more than %d", ErrMessage, len(text), maxHeader)
-	}
 	return string(text), nil
+}
+
+// wireSize is how many bytes headers take on the wire, without the first and the last line.
+func wireSize(h map[string][]string) (n int) {
+	for name, values := range h {
+		for _, v := range values {
+			n += len(name) + len(": ") + len(v) + len("\r\n")
+		}
+	}
+	return n
+}
+
+// ownHeader gives what a message has beside the sender's, and its size with first and last
+// line.
+func (o *Outbox) ownHeader(id, key string) (h nats.Header, size int) {
+	h = nats.Header{HeaderID: {id}, HeaderSource: {string(o.source)}}
+	if key != "" {
+		h[HeaderKey] = []string{key}
+	}
+	return h, len("NATS/1.0\r\n") + wireSize(h) + len("\r\n")
+}
+
+// plain makes text fit for a column and a header: ASCII, without control characters, at most
+// size bytes.
+func plain(text string, size int) string {
+	text = strconv.QuoteToASCII(text)
+	text = text[1 : len(text)-1]
+	text = strings.NewReplacer(`\"`, `"`, `\\`, `\`, `\n`, " ", `\t`, " ").Replace(text)
+	return strings.TrimSpace(text[:min(len(text), size)])
 }
 
 func decodeHeader(text []byte) (nats.Header, error) {

@@ -3,10 +3,8 @@ package outbox
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +13,6 @@ import (
 
 	"github.com/globaltx/globaltx/driver"
 	"github.com/globaltx/globaltx/gtx"
-	"github.com/globaltx/globaltx/undo"
 )
 
 // Tx is what Publish writes through: a *sql.Tx, or what an ORM has for one, of the
@@ -132,13 +129,15 @@ func (o *Outbox) Publish(ctx context.Context, tx Tx, m Message) (id string, err 
 		trace = map[string]string{}
 		o.cfg.Inject(ctx, trace)
 	}
-	header, err := encodeHeader(m.Header, trace)
+	now := time.Now()
+	id = o.id.next(now)
+	_, own := o.ownHeader(id, m.Key)
+	header, err := encodeHeader(m.Header, trace, own)
 	if err != nil {
 		return "", err
 	}
-	now := time.Now()
 	r := row{
-		id: o.id.next(now), slot: slotOf(m.Key), pos: o.micros(now),
+		id: id, slot: slotOf(m.Key), pos: o.micros(now),
 		subject: m.Subject, key: m.Key, header: []byte(header), body: m.Body,
 	}
 	_, global := gtx.FromContext(ctx)
@@ -162,74 +161,29 @@ func (o *Outbox) wake(slot int) {
 	}
 }
 
-// Dead is a message that no stream will take as it is.
-type Dead struct {
-	ID, Subject, Key string
-	Size             int64 // of the body, bytes
-	Error            string
-	Died             time.Time // by the clock of the database
-}
-
-// Dead lists at most limit dead messages, the oldest first.
-func (o *Outbox) Dead(ctx context.Context, limit int) (list []Dead, err error) {
-	lines, err := o.db.QueryContext(gtx.Detach(ctx), fmt.Sprintf("SELECT id, subject, okey, size, error, died FROM %s ORDER BY died, id LIMIT %d", o.text.dead, limit))
-	if err != nil {
-		return nil, fmt.Errorf("read dead messages: %w", err)
-	}
-	defer lines.Close()
-	for lines.Next() {
-		var d Dead
-		var died int64
-		if err := lines.Scan(&d.ID, &d.Subject, &d.Key, &d.Size, &d.Error, &died); err != nil {
-			return nil, fmt.Errorf("read dead message: %w", err)
-		}
-		d.Died = time.UnixMicro(died)
-		list = append(list, d)
-	}
-	return list, lines.Err()
-}
-
-// Replay gives a dead message back to the relay, with the id that it has always had:
-// receivers who have it after all know it. It comes behind the messages of its key that
-// were published meanwhile. ErrNotDead where there is none, or somebody else was faster.
-func (o *Outbox) Replay(ctx context.Context, id string) error {
-	if len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" {
-		return ErrNotDead
-	}
-	ctx = gtx.Detach(ctx)
-	tx, err := o.begin(ctx)
-	if err != nil {
-		return fmt.Errorf("replay message %s: %w", id, err)
-	}
-	defer tx.Rollback()
-	// The row is deleted last: two that replay it at once meet at the primary key of
-	// gtx_outbox, and whoever is second finds nothing to delete.
-	if _, err := tx.ExecContext(ctx, o.text.raise(id, o.micros(time.Now()))); o.text.Classify(err) == undo.Duplicate {
-		return ErrNotDead
-	} else if err != nil {
-		return fmt.Errorf("replay message %s: %w", id, err)
-	}
-	res, err := tx.ExecContext(ctx, o.text.remove(o.text.dead, []string{id}))
-	if err != nil {
-		return fmt.Errorf("replay message %s: %w", id, err)
-	}
-	if n, err := res.RowsAffected(); err != nil || n != 1 {
-		return errors.Join(ErrNotDead, err)
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("replay message %s: %w", id, err)
-	}
-	for i := range slots { // which one the database knows
+// wakeAll is for messages of which only the database knows the slot.
+func (o *Outbox) wakeAll() {
+	for i := range slots {
 		o.wake(i)
 	}
-	return nil
+}
+
+// desk gives the operator's view.
+func (o *Outbox) desk() *Desk { return &Desk{o.db, o.text, &o.clock} }
+
+// Dead lists at most limit dead messages, the oldest first.
+func (o *Outbox) Dead(ctx context.Context, limit int) ([]Dead, error) {
+	return o.desk().Dead(ctx, limit)
+}
+
+// Replay gives a dead message back to the relay: see Desk.Replay.
+func (o *Outbox) Replay(ctx context.Context, id string) error {
+	err := o.desk().Replay(ctx, id)
+	if err == nil {
+		o.wakeAll()
+	}
+	return err
 }
 
 // begin begins a local transaction of this package's own.
-func (o *Outbox) begin(ctx context.Context) (*sql.Tx, error) {
-	level := sql.LevelReadCommitted
-	if o.text.Name() == "sqlite" {
-		level = sql.LevelDefault
-	}
-	return o.db.BeginTx(ctx, &sql.TxOptions{Isolation: level})
-}
+func (o *Outbox) begin(ctx context.Context) (*sql.Tx, error) { return o.desk().begin(ctx) }

@@ -108,7 +108,7 @@ func FuzzHeader(f *testing.F) {
 		if !utf8.ValidString(name + one + two) {
 			t.Fatal("text that is not UTF-8 was taken")
 		}
-		text, err := encodeHeader(m.Header, map[string]string{"traceparent": "t", "bad": "a\nb"})
+		text, err := encodeHeader(m.Header, map[string]string{"traceparent": "t", "bad": "a\nb"}, 0)
 		if err != nil {
 			return // too long
 		}
@@ -131,7 +131,7 @@ func TestSettings(t *testing.T) {
 	if err != nil || cfg.Workers != 1 || cfg.PollInterval != time.Second || cfg.Batch != 512 || cfg.PublishTimeout != 5*time.Second || cfg.KeepDead != 720*time.Hour {
 		t.Errorf("got %+v, %v", cfg, err)
 	}
-	for _, bad := range []Config{{PollInterval: -1}, {PublishTimeout: time.Hour}, {Workers: -1}, {Batch: -1}, {PublishTimeout: -1}} {
+	for _, bad := range []Config{{PollInterval: -1}, {PublishTimeout: time.Hour}, {Workers: -1}, {Batch: -1}, {PublishTimeout: -1}, {KeepDead: time.Second}, {DeadSubject: "a.*"}} {
 		if _, err := bad.settings("mysql"); err == nil {
 			t.Errorf("%+v was taken", bad)
 		}

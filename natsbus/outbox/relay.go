@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"math/bits"
 	"math/rand/v2"
@@ -24,7 +25,7 @@ const (
 	// lostTries is how often a relay that begins looks at a database whose connection
 	// breaks.
 	lostTries = 8
-	// trimInterval is how often dead messages are looked through.
+	// trimInterval is how often dead messages are looked through, at least.
 	trimInterval = time.Hour
 )
 
@@ -40,6 +41,9 @@ type relay struct {
 	inHand   uint64 // slots that a worker has
 	rests    [slots]rest
 	subjects subjects
+	forgot   time.Time // when subjects were last looked through
+	spoke    time.Time // when the first of the last said lines about them was logged
+	said     int
 	trouble  time.Time // when an error of the database was last logged
 }
 
@@ -99,6 +103,7 @@ func (r *relay) run(ctx context.Context) error {
 	pause, next, trim := firstLook, time.Now(), time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	trimming := make(chan struct{}, 1) // holds one value while it is done
 	for {
 		select {
 		case <-ctx.Done():
@@ -127,8 +132,19 @@ func (r *relay) run(ctx context.Context) error {
 			return nats.ErrConnectionClosed
 		}
 		if now := time.Now(); !now.Before(trim) {
-			trim = now.Add(trimInterval + rand.N(trimInterval/4))
-			r.trim(ctx)
+			every := trimInterval
+			if keep := r.o.cfg.KeepDead; keep > 0 {
+				every = min(every, keep)
+			}
+			trim = now.Add(every + rand.N(every/4))
+			select {
+			case trimming <- struct{}{}: // aside: messages must not wait for it
+				workers.Go(func() {
+					r.trim(ctx)
+					<-trimming
+				})
+			default:
+			}
 		}
 		again := r.o.cfg.PollInterval
 		if r.nc.IsConnected() {
@@ -199,8 +215,17 @@ func pick(set uint64, n int) (some uint64) {
 	return some
 }
 
-// rested puts slots back: those without progress rest, longer each time.
-func (r *relay) rested(set, progress uint64) {
+// idleShare is how much longer slots rest, all taken together, than it took to find nothing
+// in them that can go.
+const idleShare = 5
+
+// manyRows is from how many messages on that counts.
+const manyRows = 4096
+
+// rested puts slots back: those without progress rest, longer each time. read is how long it
+// took to read them: thousands of messages that cannot go must not keep the database busy.
+func (r *relay) rested(set, progress uint64, read time.Duration) {
+	longest := max(r.o.cfg.PollInterval, min(idleShare*read*slots/time.Duration(max(1, bits.OnesCount64(set))), maxBackoff))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.inHand &^= set
@@ -213,7 +238,7 @@ func (r *relay) rested(set, progress uint64) {
 			*s = rest{}
 			continue
 		}
-		s.pause = min(max(2*s.pause, firstLook), r.o.cfg.PollInterval)
+		s.pause = min(max(2*s.pause, firstLook), longest)
 		s.until = time.Now().Add(jitter(s.pause))
 	}
 }
@@ -230,17 +255,17 @@ func (r *relay) complain(err error) {
 }
 
 // trim deletes dead messages that are too old.
-func (r *relay) trim(ctx context.Context) {
+func (r *relay) trim(stop context.Context) {
 	keep := r.o.cfg.KeepDead
 	if keep < 0 {
 		return
 	}
-	ctx, cancel := bound(ctx, sqlTime)
+	ctx, cancel := bound(stop, sqlTime)
 	defer cancel()
 	const limit = 500
-	for {
+	for stop.Err() == nil {
 		now := r.o.text.now(uint64(time.Now().UnixMicro()))
-		list, err := r.o.old(ctx, fmt.Sprintf("SELECT id FROM %s WHERE died < %s - %d ORDER BY died LIMIT %d", r.o.text.dead, now, keep.Microseconds(), limit))
+		list, err := idsOf(ctx, r.o.db, fmt.Sprintf("SELECT id FROM %s WHERE died < %s - %d ORDER BY died LIMIT %d", r.o.text.dead, now, keep.Microseconds(), limit))
 		if err == nil && len(list) > 0 {
 			_, err = r.o.db.ExecContext(ctx, r.o.text.remove(r.o.text.dead, list))
 		}
@@ -253,8 +278,8 @@ func (r *relay) trim(ctx context.Context) {
 	}
 }
 
-func (o *Outbox) old(ctx context.Context, query string) (list []string, err error) {
-	lines, err := o.db.QueryContext(ctx, query)
+func idsOf(ctx context.Context, db *sql.DB, query string) (list []string, err error) {
+	lines, err := db.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}

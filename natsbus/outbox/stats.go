@@ -2,11 +2,8 @@ package outbox
 
 import (
 	"context"
-	"fmt"
 	"sync/atomic"
 	"time"
-
-	"github.com/globaltx/globaltx/gtx"
 )
 
 // counters of this process.
@@ -29,8 +26,8 @@ type Stats struct {
 	Published, Duplicates, Retries int64
 	// Died counts messages that no stream would take.
 	Died int64
-	// Failing counts the subjects whose messages wait for another attempt, and
-	// LastError says why the last one of all failed; "" when none did.
+	// Failing counts the subjects whose messages wait for another attempt, up to some
+	// thousands, and LastError says why the last one of all failed; "" when none did.
 	Failing   int
 	LastError string
 }
@@ -41,16 +38,11 @@ func (o *Outbox) Stats(ctx context.Context) (Stats, error) {
 		Published: o.count.published.Load(), Duplicates: o.count.duplicates.Load(),
 		Retries: o.count.retries.Load(), Died: o.count.died.Load(),
 	}
-	now := uint64(time.Now().UnixMicro())
-	var first, clock int64
-	line := o.db.QueryRowContext(gtx.Detach(ctx), fmt.Sprintf(
-		"SELECT count(*), COALESCE(min(pos), 0), %s, (SELECT count(*) FROM %s) FROM %s", o.text.now(now), o.text.dead, o.text.box))
-	if err := line.Scan(&s.Backlog, &first, &clock, &s.Dead); err != nil {
-		return s, fmt.Errorf("count messages of the outbox: %w", err)
+	have, err := o.desk().Backlog(ctx)
+	if err != nil {
+		return s, err
 	}
-	if s.Backlog > 0 {
-		s.Oldest = max(0, time.Duration(clock-first)*time.Microsecond)
-	}
+	s.Backlog, s.Oldest, s.Dead = have.Waiting, have.Oldest, have.Dead
 	o.mu.Lock()
 	r := o.relay
 	o.mu.Unlock()

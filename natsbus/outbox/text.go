@@ -26,25 +26,27 @@ const columns = "id, slot, pos, subject, okey, header, size, body"
 func (t text) now(micros uint64) string {
 	switch t.Name() {
 	case "mysql":
-		return "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
+		// SET timestamp moves all clocks of a session but SYSDATE, which knows no time but
+		// the session's, so that it jumps with the seasons: only its distance counts.
+		return "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) + TIMESTAMPDIFF(MICROSECOND, NOW(6), SYSDATE(6))"
 	case "postgres":
 		return "(EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * 1000000)::bigint"
 	}
 	return strconv.FormatUint(micros, 10)
 }
 
-// escape is for a string of PostgreSQL that means the same whatever
-// standard_conforming_strings says.
-var escape = strings.NewReplacer(`\`, `\\`, `'`, `''`)
-
-// str is a literal for a column that holds text: bytes to MySQL, whatever character set
-// the session has.
+// str is a literal for a column that holds text, whatever character set the session has:
+// bytes to MySQL. PostgreSQL reads a statement in the session's character set, in some of
+// which a quote or a backslash is the end of a character.
 func (t text) str(s string) string {
 	switch t.Name() {
 	case "mysql":
 		return "X'" + hex.EncodeToString([]byte(s)) + "'"
 	case "postgres":
-		return "E'" + escape.Replace(s) + "'"
+		if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r >= 0x7f || r == '\'' || r == '\\' }) {
+			return "pg_catalog.convert_from(" + t.bytes([]byte(s)) + ", 'UTF8')"
+		}
+		return "'" + s + "'"
 	}
 	return "'" + strings.ReplaceAll(s, "'", "''") + "'"
 }
@@ -54,6 +56,14 @@ func (t text) bytes(b []byte) string {
 		return "pg_catalog.decode('" + hex.EncodeToString(b) + "', 'hex')"
 	}
 	return "X'" + hex.EncodeToString(b) + "'"
+}
+
+// read gives the bytes of a column that holds text, whatever character set the session has.
+func (t text) read(column string) string {
+	if t.Name() == "postgres" {
+		return "pg_catalog.convert_to(" + column + ", 'UTF8')"
+	}
+	return column
 }
 
 // literalBody is how large a body may be that Publish sends inside the text.
@@ -80,7 +90,11 @@ func (t text) insert(r *row, literal bool) (string, []any) {
 	}
 	var holders [7]any
 	for i := range holders {
-		holders[i] = t.Placeholder(i + 1)
+		holder := t.Placeholder(i + 1)
+		if t.Name() == "postgres" && 2 <= i && i <= 4 {
+			holder = "pg_catalog.convert_from(" + holder + ", 'UTF8')"
+		}
+		holders[i] = holder
 	}
 	pos := t.now(0)
 	if t.Name() == "sqlite" {
@@ -91,12 +105,12 @@ func (t text) insert(r *row, literal bool) (string, []any) {
 		fmt.Sprintf("%s, %s, %s, %s, %s, %s, %s, ", holders[:]...) + pos + ")", args
 }
 
-// arg is the argument for a column that holds text.
+// arg is the argument for a column that holds text: see str.
 func (t text) arg(s string) any {
-	if t.Name() == "mysql" {
-		return []byte(s)
+	if t.Name() == "sqlite" {
+		return s
 	}
-	return s
+	return []byte(s)
 }
 
 // busy asks for the slots that hold messages: one look-up each. As a condition EXISTS would
@@ -113,7 +127,7 @@ func (t text) page(set uint64, held string, inline int64, limit int) string {
 		if set&(1<<i) == 0 {
 			continue
 		}
-		parts = append(parts, "SELECT o.id, o.slot, o.pos, o.subject, o.okey, o.header, o.size, CASE WHEN o.size <= "+strconv.FormatInt(inline, 10)+
+		parts = append(parts, "SELECT o.id, o.slot, o.pos, "+t.read("o.subject")+", "+t.read("o.okey")+", "+t.read("o.header")+", o.size, CASE WHEN o.size <= "+strconv.FormatInt(inline, 10)+
 			" THEN o.body END, CASE WHEN "+held+" IS NULL THEN 0 ELSE 1 END FROM "+t.box+" AS o WHERE o.slot = "+strconv.Itoa(i)+" ORDER BY o.pos, o.id LIMIT "+strconv.Itoa(limit))
 	}
 	switch {
@@ -156,7 +170,7 @@ func (t text) remove(table string, list []string) string {
 
 // bury copies a message among the dead.
 func (t text) bury(id, why string, micros uint64) string {
-	return "INSERT INTO " + t.dead + " (" + columns + ", error, died) SELECT " + columns + ", " + t.str(strings.ToValidUTF8(strings.ReplaceAll(why, "\x00", ""), "?")) +
+	return "INSERT INTO " + t.dead + " (" + columns + ", error, died) SELECT " + columns + ", " + t.str(plain(why, maxError)) +
 		", " + t.now(micros) + " FROM " + t.box + " WHERE id = '" + id + "'"
 }
 

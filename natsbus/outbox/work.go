@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math/bits"
 	"slices"
 	"time"
@@ -27,6 +28,8 @@ type batch struct {
 	acked    []string
 	dead     []failure
 	progress uint64 // slots of which a message has gone
+	rows     int    // that were read
+	read     time.Duration
 }
 
 // chain is messages that go one after the other: those of a key, or one without.
@@ -34,14 +37,19 @@ type chain struct{ rows []row }
 
 // failure is a message that no stream will take.
 type failure struct {
-	id  string
+	row
 	err error
 }
 
 // work publishes messages of a set of slots, and tells whether any has gone.
 func (r *relay) work(stop context.Context, set uint64) bool {
 	b := &batch{r: r}
-	defer func() { r.rested(set, b.progress) }()
+	defer func() {
+		if b.rows < manyRows {
+			b.read = 0 // slow for another reason: who waits for a decision must not wait longer
+		}
+		r.rested(set, b.progress, b.read)
+	}()
 	ctx, cancel := bound(stop, sqlTime+workTime+r.o.cfg.PublishTimeout)
 	defer cancel()
 	if r.o.text.Name() == "sqlite" {
@@ -66,11 +74,11 @@ func (r *relay) work(stop context.Context, set uint64) bool {
 			b.publish(ctx, stop)
 		}
 	}
-	if end := b.c.finish(ctx, b.acked, b.dead); end != nil {
+	if buried, end := b.c.finish(ctx, b.acked, b.dead); end != nil {
 		err = end
 		b.progress = 0
 	} else {
-		r.o.count.died.Add(int64(len(b.dead)))
+		r.o.count.died.Add(int64(buried))
 	}
 	if err != nil {
 		r.complain(err)
@@ -82,11 +90,13 @@ func (r *relay) work(stop context.Context, set uint64) bool {
 // is undecided, or whose subject fails, holds back those of its key, and no others: so
 // one look may have to go past many.
 func (b *batch) collect(ctx context.Context, set uint64) error {
+	defer func(begun time.Time) { b.read += time.Since(begun) }(time.Now())
 	limit := max(1, b.r.o.cfg.Batch/max(1, bits.OnesCount64(set)))
 	list, err := b.c.page(ctx, set, inlineBody, limit)
 	if err != nil {
 		return err
 	}
+	b.rows += len(list)
 	slices.SortFunc(list, inOrder) // UNION ALL promises none
 	for len(list) > 0 {
 		n := 1
@@ -125,6 +135,7 @@ func (b *batch) collectSlot(ctx context.Context, list []row, limit int) error {
 		if list, err = b.c.page(ctx, 1<<list[0].slot, 0, read); err != nil {
 			return err
 		}
+		b.rows += len(list)
 	}
 }
 
@@ -205,10 +216,13 @@ func (b *batch) send(ch *chain) *flight {
 		f.err = fmt.Errorf("%w: %w", errCorrupt, err)
 		return f
 	}
-	header[HeaderID] = []string{m.id}
-	header[HeaderSource] = []string{string(b.r.o.source)}
-	if m.key != "" {
-		header[HeaderKey] = []string{m.key}
+	own, _ := b.r.o.ownHeader(m.id, m.key)
+	maps.Copy(header, own)
+	// The client of a connection that is away keeps what it is given, and sends it when it
+	// is back: that may be after another relay has gone on.
+	if !b.r.nc.IsConnected() {
+		f.err = nats.ErrDisconnected
+		return f
 	}
 	// Without retries of the client: it would repeat what this relay has given up.
 	f.future, f.err = b.r.js.PublishMsgAsync(&nats.Msg{Subject: m.subject, Header: header, Data: m.body}, jetstream.WithRetryAttempts(0))
@@ -261,8 +275,7 @@ func (b *batch) landed(ch *chain, ack *jetstream.PubAck, err error) {
 		}
 		b.r.recovered(m.subject)
 	case permanent(err):
-		b.dead = append(b.dead, failure{m.id, err})
-		b.r.o.log.Error("message of the outbox is dead", "id", m.id, "subject", m.subject, "err", err)
+		b.dead = append(b.dead, failure{*m, err})
 	default:
 		b.r.o.count.retries.Add(1)
 		b.r.failed(m.subject, err)
