@@ -36,6 +36,7 @@ type EmbeddedOption func(*embeddedOptions)
 
 type embeddedOptions struct {
 	listen  string
+	streams int64
 	service ServiceConfig
 	client  Config
 }
@@ -66,12 +67,17 @@ func WithMaxBytes(n int64) EmbeddedOption {
 	return func(o *embeddedOptions) { o.service.MaxBytes = n }
 }
 
+// WithStreamBytes bounds what the streams behind Bus.Conn hold together, default 8 GiB, and
+// at most half of what the log leaves of the disk.
+func WithStreamBytes(n int64) EmbeddedOption { return func(o *embeddedOptions) { o.streams = n } }
+
 // host is what an embedded Bus runs beside its client.
 type host struct {
 	srv  *server.Server
 	svc  *Service
 	lock *os.File
 	url  string
+	own  ownStreams
 }
 
 // Embedded runs a NATS server with JetStream, a coordinator and a client of it
@@ -112,6 +118,8 @@ func embed(ctx context.Context, dir string, o *embeddedOptions) (_ *Bus, err err
 		Publish:   &server.SubjectPermission{Allow: []string{svcPrefix + ">", canPrefix + ">"}},
 		Subscribe: &server.SubjectPermission{Allow: []string{evtPrefix + ">", canPrefix + ">", "_INBOX.>"}},
 	}}
+	h.own.user = &server.User{Username: "own", Password: crand.Text(), Account: server.NewAccount(ownAccount)}
+	h.own.bytes, h.own.log = o.streams, o.client.Logger
 	if err := h.start(ctx, dir, o.listen, core, app); err != nil {
 		return nil, err
 	}
@@ -148,7 +156,8 @@ func embed(ctx context.Context, dir string, o *embeddedOptions) (_ *Bus, err err
 func (h *host) start(ctx context.Context, dir, listen string, users ...*server.User) error {
 	so := &server.Options{
 		ServerName: "gtx", JetStream: true, StoreDir: dir, SyncAlways: true,
-		DontListen: listen == "", NoSigs: true, NoLog: true, Users: users,
+		DontListen: listen == "", NoSigs: true, NoLog: true,
+		Users: append([]*server.User{h.own.user}, users...), Accounts: []*server.Account{h.own.user.Account},
 	}
 	if listen != "" {
 		hostname, port, err := net.SplitHostPort(listen)
@@ -182,6 +191,10 @@ func (h *host) start(ctx context.Context, dir, listen string, users ...*server.U
 	}
 	if js := srv.JetStreamConfig(); js == nil || !js.SyncAlways {
 		return errors.New("start embedded server: JetStream is not running with SyncAlways")
+	}
+	// With accounts configured none has streams by itself.
+	if err := enableStreams(srv.GlobalAccount(), nil); err != nil {
+		return fmt.Errorf("start embedded server: %w", err)
 	}
 	if listen == "" {
 		return nil
@@ -223,6 +236,7 @@ func saveURL(dir, text string) error {
 
 // stop ends what runs, in the order that lets each finish its work.
 func (h *host) stop() {
+	h.own.close()
 	if h.svc != nil {
 		h.svc.Stop()
 	}

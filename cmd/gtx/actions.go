@@ -54,6 +54,9 @@ func writeActions(out io.Writer, all []tcc.Guard) error {
 // dropAction forgets one action. Nobody has to be asked for the decision: whichever it is,
 // the operator has done what follows from it.
 func (o *resolveOptions) dropAction(ctx context.Context, words []string, std stdio) error {
+	if name, ok := strings.CutPrefix(words[0], barePrefix); ok {
+		return o.dropBare(ctx, name, words[1], std)
+	}
 	if o.retry || o.force || o.keep || o.table != "" || o.key != "" || o.natsURL != "" || o.dirLog != "" || o.assume || strings.TrimSpace(o.reason) == "" {
 		fmt.Fprintln(std.err, "gtx resolve: --drop-action wants a --reason, and nothing else but --yes; gtx resolve -h explains")
 		return errUsage

@@ -46,6 +46,7 @@ func commands() []command {
 		{name: "ls", summary: "list the global transactions that have something left in a database", run: runLs},
 		{name: "show", summary: "show what a global transaction has changed, before and now", run: runShow},
 		{name: "resolve", summary: "end a global transaction that is stuck", run: runResolve},
+		{name: "outbox", summary: "list the messages that wait or are dead, and replay them", run: runOutbox},
 		{name: "guard", summary: "let a database refuse other writers on rows of a global transaction", run: runGuard},
 		{name: "migrate", summary: "make the tables of globaltx in a database", run: runMigrate},
 		{name: "version", summary: "print the version", run: runVersion},

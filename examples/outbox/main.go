@@ -5,8 +5,8 @@
 //
 //	go run ./examples/outbox
 //
-// It needs nothing but Go: a SQLite file in a temporary directory, and a NATS server on
-// the loopback interface, in place of the one that you have.
+// It needs nothing but Go: SQLite files in a temporary directory, and a NATS server in this
+// process, in place of the one that you have.
 package main
 
 import (
@@ -17,27 +17,26 @@ import (
 	"io"
 	"path/filepath"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	_ "github.com/globaltx/globaltx/driver/sqlite"
 	"github.com/globaltx/globaltx/examples/internal/stage"
+	"github.com/globaltx/globaltx/natsbus"
 	"github.com/globaltx/globaltx/natsbus/outbox"
 )
 
 func main() { stage.Main("outbox", run) }
 
 func run(ctx context.Context, dir string, out io.Writer) (err error) {
-	url, stop, err := serveNATS(filepath.Join(dir, "nats"))
+	bus, err := natsbus.Embedded(ctx, filepath.Join(dir, "nats"))
 	if err != nil {
 		return err
 	}
-	defer stop()
-	nc, err := nats.Connect(url)
+	defer func() { err = errors.Join(err, bus.Close()) }()
+	nc, err := bus.Conn()
 	if err != nil {
 		return err
 	}
-	defer nc.Close()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err
