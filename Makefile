@@ -59,6 +59,14 @@ chaos: ## faults on real processes for CHAOS_FOR (30m); CHAOS_SEED=n repeats the
 	@scripts/servers.sh
 	CHAOS_FOR=$(CHAOS_FOR) go test -count 1 -v -timeout 0 -run TestChaos ./integration/chaos
 
+SOAK_MESSAGES ?= 1000000
+
+# What `make test` does with some thousands.
+.PHONY: soak
+soak: ## SOAK_MESSAGES (1000000) through outbox and inbox while every process is killed: half an hour; SOAK_SEED=n repeats the choice; docs/reliability.md has more
+	@scripts/servers.sh
+	SOAK_MESSAGES=$(SOAK_MESSAGES) go test -count 1 -v -timeout 0 -run 'TestSoak$$' ./integration/soak
+
 CONFORMANCE ?=
 
 .PHONY: conformance
@@ -85,6 +93,14 @@ bench: ## what capture and the coordinator cost, on servers that wait for their 
 	go build -o $(BIN)/testservers ./internal/testserver/cmd/testservers
 	GTX_TEST_DURABLE=1 GTX_BENCH_ROUNDS=$(BENCH_ROUNDS) $(BIN)/testservers go test -count 1 -v -timeout 1h -run TestBench ./cmd/gtx
 	go test -run '^$$' -bench . -timeout 1h ./gtx/coordinator ./natsbus
+
+COMPARE_ROUNDS ?= 10
+
+.PHONY: compare
+compare: ## outbox and inbox beside ones written by hand and Watermill's, on servers that wait for their disk: a quarter of an hour on a quiet machine
+	@scripts/servers.sh
+	go build -o $(BIN)/testservers ./internal/testserver/cmd/testservers
+	cd internal/compare && GTX_TEST_DURABLE=1 GTX_COMPARE_ROUNDS=$(COMPARE_ROUNDS) $(BIN)/testservers go test -count 1 -v -timeout 2h -run TestCompare .
 
 .PHONY: servers
 servers: ## make the database servers of the tests available, without installing them
