@@ -97,3 +97,25 @@ func TestL2AnchorFindsALostEnd(t *testing.T) {
 		}
 	})
 }
+
+func TestGuardAnchorBytes(t *testing.T) {
+	want := guardAnchor{id: 1 << 63, seq: 2}
+	b := want.encode()
+	if got, err := decodeGuardAnchor(b); err != nil || got != want {
+		t.Fatalf("got %v, %v", got, err)
+	}
+	for i := range b {
+		for bit := range 8 {
+			b[i] ^= 1 << bit
+			if _, err := decodeGuardAnchor(b); !errors.Is(err, coordinator.ErrCorrupt) {
+				t.Errorf("bit %d of byte %d flipped: %v", bit, i, err)
+			}
+			b[i] ^= 1 << bit
+		}
+	}
+	for what, b := range map[string][]byte{"one byte more": append(b, 0), "no identity": guardAnchor{seq: 1}.encode(), "nothing": nil} {
+		if _, err := decodeGuardAnchor(b); !errors.Is(err, coordinator.ErrCorrupt) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

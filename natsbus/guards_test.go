@@ -418,7 +418,9 @@ func TestGuardsAreTheCoordinators(t *testing.T) {
 // that another one leads. Who asks it for the guards of a transaction does not hear that
 // there are none.
 func TestY1GuardsAreNotMissed(t *testing.T) {
-	c, ctx := natstest.Start(t, 3), testContext(t)
+	c := natstest.Start(t, 3)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // two elections on a busy machine
+	t.Cleanup(cancel)
 	replicated := func(cfg *natsbus.ServiceConfig) { cfg.Replicas = 3 }
 	service(t, c.URL(), replicated)
 	createGuard(t, client(t, c.URL()), newGuard("another", "makes the stream"))

@@ -2,6 +2,7 @@ package natsbus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -29,8 +30,9 @@ type guardDesk struct {
 	starting sync.Mutex // held while a call starts
 
 	// mu protects the following. It is held while the stream is looked at.
-	mu  sync.Mutex
-	log guardLog
+	mu   sync.Mutex
+	log  guardLog
+	said string // the loss that was logged last
 }
 
 // openGuards begins to answer on nc. The stream is made by the first call.
@@ -50,7 +52,33 @@ func openGuards(nc *nats.Conn, cfg *ServiceConfig) (*guardDesk, error) {
 	if err := d.sub.SetPendingLimits(-1, droppedBytes); err != nil {
 		return nil, fmt.Errorf("subscribe %s: %w", guardSubject, err)
 	}
+	d.wg.Go(d.begin)
 	return d, nil
+}
+
+// begin looks at guards that an earlier node has kept, so that their loss is told before
+// somebody misses them.
+func (d *guardDesk) begin() {
+	ctx, cancel := context.WithTimeout(d.life, guardTry)
+	defer cancel()
+	for _, name := range []string{guardAnchorStream, guardStream} {
+		_, err := d.log.log.find(ctx, name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			continue
+		}
+		if err == nil {
+			_, err = d.ready(ctx, &guardRequest{Op: guardList})
+		}
+		d.trouble(err)
+		return
+	}
+}
+
+// trouble complains about what keeps guards from being served. ready has told of a loss.
+func (d *guardDesk) trouble(err error) {
+	if err != nil && !isDamage(err) && d.life.Err() == nil {
+		d.complain.warn("guards of actions are not kept now", "err", err)
+	}
 }
 
 // close takes no more calls and waits for those under way.
@@ -99,8 +127,8 @@ func (d *guardDesk) do(m *nats.Msg) guardAnswer {
 	defer cancel()
 	w := guardWork{log: d.log.log, q: &q}
 	if w.stream, err = d.ready(ctx, &q); err != nil {
-		d.complain.warn("guards of actions are not kept now", "err", err)
-		if transient(err) {
+		d.trouble(err)
+		if transient(err) || overtaken(err) || isDamage(err) && d.log.log.cfg.Replicas > 1 { // a stale server may show a loss
 			return failed(guardAgain, "%v", err)
 		}
 		return failed(guardRefused, "%v", err)
@@ -121,9 +149,18 @@ func (d *guardDesk) do(m *nats.Msg) guardAnswer {
 func (d *guardDesk) ready(ctx context.Context, q *guardRequest) (jetstream.Stream, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.log.look(ctx); err != nil {
+	err := d.log.look(ctx)
+	if isDamage(err) && err.Error() != d.said {
+		d.said = err.Error()
+		d.log.log.cfg.Logger.Error("guards of actions are lost, no action without a database is tried or ended", "err", err)
+	}
+	if err != nil {
 		d.log.looked = time.Time{}
 		return nil, err
+	}
+	if d.said != "" {
+		d.said = ""
+		d.log.log.cfg.Logger.Info("guards of actions are kept again")
 	}
 	if q.Op == guardCreate {
 		if err := d.log.room(len(q.Guard.Body) + maxHeaders); err != nil {

@@ -36,51 +36,94 @@ const (
 type guardLog struct {
 	log    *decisionLog // for its connection, configuration and questions
 	stream jetstream.Stream
-	seen   bool      // it was there, so it must not be made anew
-	looked time.Time // when it was last looked at
-	bytes  uint64    // in it, and asked to be put into it since
+	known  guardAnchor // of the stream as this process has seen it
+	looked time.Time   // when it was last looked at
+	bytes  uint64      // in it, and asked to be put into it since
 }
 
-// look makes sure of the stream: that it is there, and fit. Like the decision log it is
-// refused otherwise, for a guard that is lost is an action that is never confirmed.
+// look makes sure of the stream: that it is there, fit, and the one that held the guards.
+// Like the decision log it is refused otherwise, for a guard that is lost is an action that
+// is never confirmed.
 func (g *guardLog) look(ctx context.Context) error {
 	if g.stream != nil && time.Since(g.looked) < guardLook {
 		return nil
 	}
-	cfg := g.log.cfg
-	s, err := g.log.find(ctx, guardStream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		if g.seen {
-			return fmt.Errorf("stream %s is gone: restore it, or restart the coordinators and give its guards up", guardStream)
-		}
-		s, err = g.create(ctx)
+	err := g.open(ctx)
+	for try := 0; overtaken(err) && try < 5; try++ {
+		err = g.open(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("open stream of guards: %w", err)
 	}
+	return nil
+}
+
+// open reads the anchor first: what comes later into the stream makes it longer only.
+func (g *guardLog) open(ctx context.Context) error {
+	a, rev, missing, err := g.readAnchor(ctx)
+	if err != nil {
+		return err
+	}
+	s, err := g.log.find(ctx, guardStream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if a.id != 0 || g.known.id != 0 {
+			return g.lost("it is gone")
+		}
+		s, err = g.create(ctx)
+	}
+	if err != nil {
+		return err
+	}
 	info := s.CachedInfo()
+	if err := g.fit(ctx, info); err != nil {
+		return err
+	}
+	if a.id == 0 {
+		if a, rev, err = g.adopt(ctx, s, missing); err != nil {
+			return err
+		}
+		if s, err = g.log.find(ctx, guardStream); err != nil {
+			return err
+		}
+	}
+	if err := g.verify(ctx, s, a); err != nil {
+		return err
+	}
+	a.seq = max(a.seq, g.known.seq)
+	g.stream, g.known, g.looked, g.bytes = s, a, time.Now(), info.State.Bytes
+	if last := g.pin(ctx); last > a.seq {
+		g.known.seq = last
+		_, _ = g.saveAnchor(ctx, g.known, rev) // the older one is true, too
+	}
+	return nil
+}
+
+// fit refuses settings and servers that could lose a guard.
+func (g *guardLog) fit(ctx context.Context, info *jetstream.StreamInfo) error {
+	cfg := g.log.cfg
 	if bad := unfitForGuards(&info.Config, cfg.Replicas); len(bad) > 0 {
 		return fmt.Errorf("stream %s is not fit for guards: %s (see `nats stream edit %s`)", guardStream, strings.Join(bad, ", "), guardStream)
 	}
-	if !g.seen {
-		peers, err := g.log.peers(info)
-		if err == nil {
-			err = checkSynced(ctx, g.log.nc, cfg, peers)
-		}
-		if err != nil {
-			return fmt.Errorf("open stream of guards: %w", err)
-		}
+	if g.known.id != 0 {
+		return nil
 	}
-	g.stream, g.seen, g.looked, g.bytes = s, true, time.Now(), info.State.Bytes
-	g.pin(ctx)
-	return nil
+	peers, err := g.log.peers(info)
+	if err == nil {
+		err = checkSynced(ctx, g.log.nc, cfg, peers)
+	}
+	return err
 }
 
 // pin keeps the block that the server writes to from becoming empty: an emptied one stays as
 // a file of its own until the server cleans up, minutes later, and where one guard at a time
-// comes and goes that would be a file for each. Failing does no harm.
-func (g *guardLog) pin(ctx context.Context) {
-	_, _ = g.log.js.Publish(ctx, guardMark, nil, jetstream.WithExpectStream(guardStream), jetstream.WithRetryAttempts(0))
+// comes and goes that would be a file for each. It gives the end of the stream, 0 when it
+// fails, which does no harm.
+func (g *guardLog) pin(ctx context.Context) uint64 {
+	ack, err := g.log.js.Publish(ctx, guardMark, nil, jetstream.WithExpectStream(guardStream), jetstream.WithRetryAttempts(0))
+	if err != nil {
+		return 0
+	}
+	return ack.Sequence
 }
 
 func (g *guardLog) create(ctx context.Context) (jetstream.Stream, error) {

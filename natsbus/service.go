@@ -23,7 +23,7 @@ const startTime = 5 * time.Minute
 // ServiceConfig of Serve.
 type ServiceConfig struct {
 	// URL of the NATS servers, comma separated. Required. The user of the
-	// connection needs the streams GTX_LOG, GTX_ANCHOR and GTX_GUARD, gtx.svc.>,
+	// connection needs the streams GTX_LOG, GTX_ANCHOR, GTX_GUARD and GTX_GUARD_ANCHOR, gtx.svc.>,
 	// gtx.evt.>, gtx.ctl.> and gtx.guard.>.
 	URL string
 	// Options are added to the connection: credentials, TLS.

@@ -106,7 +106,7 @@ func (r *Resource) agendaLoop() {
 		it, wait := r.agenda.due(r.cfg.now())
 		r.mu.Unlock()
 		if it != nil {
-			if !r.inLane(func() { r.again(it.d) }) {
+			if !r.inLane(func(ctx context.Context) { r.again(ctx, it.d) }) {
 				return
 			}
 			continue
@@ -133,26 +133,62 @@ func (r *Resource) rest(wait time.Duration) {
 	}
 }
 
-// inLane runs fn beside, when there is room; false when the Resource is closed.
-func (r *Resource) inLane(fn func()) bool {
-	select {
-	case r.lanes <- struct{}{}:
-	case <-r.ctx.Done():
+// inLane runs fn beside, when there is room; false when the Resource is closed. The context
+// that fn gets knows its place in the lanes.
+func (r *Resource) inLane(fn func(ctx context.Context)) bool {
+	p := &place{lanes: r.lanes}
+	if !p.take(r.ctx) {
 		return false
 	}
 	r.wait.Go(func() {
-		defer func() { <-r.lanes }()
-		fn()
+		defer p.give()
+		fn(context.WithValue(r.ctx, placeKey{}, p))
 	})
 	return true
 }
 
-func (r *Resource) again(d gtx.Resolution) {
+// place is one in the lanes. It is given to others while an action runs: a slow one has
+// slots of its own, and must hold up neither the scan nor other actions. One goroutine uses
+// it at a time.
+type place struct {
+	lanes chan struct{}
+	taken bool
+}
+
+type placeKey struct{}
+
+// placeOf gives the place that a delivery has, nil for one that was pushed.
+func placeOf(ctx context.Context) *place {
+	p, _ := ctx.Value(placeKey{}).(*place)
+	return p
+}
+
+// take waits for room; false when ctx ended first.
+func (p *place) take(ctx context.Context) bool {
+	if p == nil {
+		return true
+	}
+	select {
+	case p.lanes <- struct{}{}:
+		p.taken = true
+	case <-ctx.Done():
+	}
+	return p.taken
+}
+
+func (p *place) give() {
+	if p != nil && p.taken {
+		p.taken = false
+		<-p.lanes
+	}
+}
+
+func (r *Resource) again(ctx context.Context, d gtx.Resolution) {
 	c := r.coordinator()
 	if c == nil {
 		return // nobody could be told; the scan goes on when there is one
 	}
-	r.tell(d, r.deliver(r.ctx, c, d))
+	r.tell(d, r.deliver(ctx, c, d))
 }
 
 // deliver hands d to Resolve and acknowledges.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -12,8 +13,9 @@ import (
 
 const (
 	// slotTime is how long one more call of an action that has all its Workers at work
-	// waits in a delivery, which others wait for (rule P7).
-	slotTime = 500 * time.Millisecond
+	// waits in a delivery, which others wait for (rule P7), and laneTime how long in a lane,
+	// behind which the scan waits.
+	slotTime, laneTime = 500 * time.Millisecond, 20 * time.Millisecond
 	// noteTime bounds the note of a failure.
 	noteTime = 5 * time.Second
 	// strangerAge is how old a guard is before an action that is not registered is told:
@@ -51,7 +53,8 @@ func (r *Resource) lost(err error) bool {
 	return !errors.As(err, &a) && r.guards.away(err)
 }
 
-// alone keeps two from ending one XID in one process: the second waits for the first.
+// alone keeps two from ending one XID in one process: the second waits for the first, if it
+// was pushed.
 func (r *Resource) alone(ctx context.Context, xid gtx.XID) (release func(), err error) {
 	for {
 		r.mu.Lock()
@@ -72,6 +75,9 @@ func (r *Resource) alone(ctx context.Context, xid gtx.XID) (release func(), err 
 			}, nil
 		}
 		r.mu.Unlock()
+		if placeOf(ctx) != nil { // who is at it plans what comes next
+			return nil, gtx.ErrConflict
+		}
 		select {
 		case <-other:
 		case <-ctx.Done():
@@ -165,18 +171,21 @@ func (r *Resource) one(ctx context.Context, g guard, st gtx.Status, again *later
 		return r.stranger(ctx, g)
 	}
 	if !r.slot(ctx, e) {
-		again.soon(now, nil)
+		again.add(now.Add(slotTime/2 + rand.N(slotTime))) // many may wait for it
 		return fmt.Errorf("action %s has all its workers busy: %w", e.name, gtx.ErrConflict)
 	}
 	defer func() { <-e.slots }()
 	last, called := g, false
 	act, cancel := context.WithTimeout(r.ctx, r.cfg.Timeout)
 	defer cancel()
-	ended, err := r.guards.end(act, g, st, func(ctx context.Context, tx Tx, g guard, p phase) error {
+	p := placeOf(ctx)
+	p.give()
+	ended, err := r.guards.end(act, g, st, func(ctx context.Context, tx Tx, g guard, ph phase) error {
 		g.tries = max(g.tries, r.triesOf(g.key()))
 		last, called = g, true
-		return e.run(ctx, tx, &g, p)
+		return e.run(ctx, tx, &g, ph)
 	})
+	p.take(r.ctx)
 	switch {
 	case err == nil:
 		r.ended(g.key(), ended, st)
@@ -200,7 +209,11 @@ func (r *Resource) slot(ctx context.Context, e *entry) bool {
 		return true
 	default:
 	}
-	t := time.NewTimer(slotTime)
+	wait := slotTime
+	if placeOf(ctx) != nil {
+		wait = laneTime
+	}
+	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {
 	case e.slots <- struct{}{}:

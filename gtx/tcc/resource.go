@@ -32,8 +32,8 @@ type Config struct {
 	// minutes.
 	StuckAfter int
 	// Workers is how many Confirm and Cancel of one action run at a time, and how many
-	// transactions this Resource ends at a time by itself. Each takes a connection of
-	// the database's pool. Zero: 8.
+	// transactions this Resource looks after at a time by itself, while none of their
+	// actions runs. Each takes a connection of the database's pool. Zero: 8.
 	Workers int
 	// Timeout bounds one call of Confirm or Cancel: its context ends then. Zero: 30 s.
 	Timeout time.Duration

@@ -97,7 +97,7 @@ func (r *Resource) ask(ctx context.Context, c gtx.Coordinator, text string) erro
 		return nil
 	}
 	d := gtx.Resolution{XID: xid, Status: st}
-	r.inLane(func() { r.tell(d, r.deliver(r.ctx, c, d)) })
+	r.inLane(func(ctx context.Context) { r.tell(d, r.deliver(ctx, c, d)) })
 	return nil
 }
 

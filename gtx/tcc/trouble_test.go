@@ -23,6 +23,7 @@ type shelf struct {
 	rows  map[guardKey]guard
 	deaf  error // what every call returns
 	notes int
+	looks int // calls of of
 }
 
 func (s *shelf) put(g guard) {
@@ -44,6 +45,7 @@ func (s *shelf) leftovers(context.Context, string, int) ([]string, error) { retu
 func (s *shelf) of(_ context.Context, xid gtx.XID) (all []guard, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.looks++
 	for _, g := range s.rows {
 		if g.xid == xid {
 			all = append(all, g)
@@ -219,6 +221,63 @@ func TestSlowActionAlone(t *testing.T) {
 		}
 		if err := r.Resolve(t.Context(), d); !errors.Is(err, ErrClosed) {
 			t.Errorf("after Close: %v", err)
+		}
+	})
+}
+
+// TestSlowActionLeavesLanes: the same for what this Resource comes to by itself, however many
+// of the slow ones are due before the other.
+func TestSlowActionLeavesLanes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s := shelved(t, Config{Workers: 2, Timeout: time.Hour})
+		ended, end := make(chan int, 100), make(chan struct{})
+		slow := script{confirm: func(ctx context.Context, n int) error {
+			select {
+			case <-end:
+				ended <- n
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}}
+		if _, err := Register(r, "slow", slow); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Register(r, "fast", script{confirm: func(_ context.Context, n int) error {
+			ended <- n
+			return nil
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now()
+		const n = 20
+		for i := range n {
+			d := committed(uint64(i + 1))
+			s.put(guard{xid: d.XID, branch: 1, action: "slow", version: 1, args: []byte("1")})
+			r.plan(now, d)
+		}
+		d := committed(100)
+		s.put(guard{xid: d.XID, branch: 1, action: "fast", version: 1, args: []byte("7")})
+		r.plan(now.Add(time.Millisecond), d)
+		if got := <-ended; got != 7 || time.Since(now) > n*laneTime {
+			t.Errorf("%d has ended after %s", got, time.Since(now))
+		}
+		time.Sleep(time.Minute)
+		s.mu.Lock()
+		looks := s.looks
+		s.mu.Unlock()
+		if looks > 60*n*4 { // a slow one without a slot comes again after 250 ms or more
+			t.Errorf("%d looks at %d slow actions in a minute", looks, n)
+		}
+		close(end)
+		for range n {
+			if got := <-ended; got != 1 {
+				t.Errorf("%d has ended", got)
+			}
+		}
+		synctest.Wait()
+		if len(r.lanes) != 0 {
+			t.Errorf("%d lanes are taken", len(r.lanes))
 		}
 	})
 }

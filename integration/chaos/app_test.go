@@ -22,6 +22,7 @@ import (
 	_ "github.com/globaltx/globaltx/driver/postgres"
 	"github.com/globaltx/globaltx/driver/sqlite"
 	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/gtx/tcc"
 	"github.com/globaltx/globaltx/internal/bank"
 	"github.com/globaltx/globaltx/natsbus"
 	"github.com/globaltx/globaltx/undo"
@@ -111,9 +112,23 @@ func runApp(ctx context.Context, in *json.Decoder, out *reporter) error {
 	gtx.SetDefault(r)
 	dbs := map[string]*sql.DB{}
 	for name, d := range c.Databases {
-		if dbs[name], err = d.open(true, 3*c.Workers); err != nil {
+		if dbs[name], err = d.open(true, 3*c.Workers+4); err != nil {
 			return err
 		}
+	}
+	var actions []*tcc.Resource
+	handles, calls := map[string]*tcc.Handle[held]{}, map[string]*tcc.Handle[int]{}
+	for name, d := range c.Databases {
+		res, h, err := openHolds(ctx, dbs[name], d.Driver, r)
+		if err != nil {
+			return err
+		}
+		bare, call, err := openCalls(ctx, dbs[name], name, d.Driver, r)
+		if err != nil {
+			return err
+		}
+		handles[name], calls[name] = h, call
+		actions = append(actions, res, bare)
 	}
 	stop := make(chan struct{})
 	var loads sync.WaitGroup
@@ -124,6 +139,11 @@ func runApp(ctx context.Context, in *json.Decoder, out *reporter) error {
 		}
 		seed := c.Seed + uint64(i)
 		loads.Go(func() { c.load(ctx, r, b, rt, seed, c.modes(rt, dbs, seed), stop) })
+		if c.Mode != "3pc" { // which has no actions
+			loads.Go(func() {
+				c.holdLoad(ctx, r, b, rt, [2]*tcc.Handle[held]{handles[rt.From], handles[rt.To]}, calls[rt.From], seed, stop)
+			})
+		}
 	}
 	out.tell(event{Kind: kindReady})
 	var order json.RawMessage
@@ -135,6 +155,9 @@ func runApp(ctx context.Context, in *json.Decoder, out *reporter) error {
 	out.tell(event{Kind: kindQuiet})
 	if err := in.Decode(&order); !errors.Is(err, io.EOF) {
 		return err
+	}
+	for _, res := range actions {
+		_ = res.Close() // never fails
 	}
 	for _, db := range dbs {
 		db.Close()
@@ -182,12 +205,16 @@ func (c *appConfig) modes(rt route, dbs map[string]*sql.DB, seed uint64) func(n 
 
 // load runs the transfers of one route.
 func (c *appConfig) load(ctx context.Context, r *recorder, b *bank.Bank, rt route, seed uint64, optionsOf func(int64) []gtx.Option, stop chan struct{}) {
+	workers := c.Workers
+	if c.Mode != "3pc" {
+		workers = max(workers-1, 1) // holdLoad is one of them
+	}
 	var mu sync.Mutex // protects random, last
 	random := rand.New(rand.NewPCG(seed, 1))
 	last := map[string]gtx.XID{} // of the transfers under way
 	var tally bank.Tally
 	l := bank.Load{
-		Bank: b, Coordinator: r, Transfers: -1, Workers: c.Workers, Fail: c.Fail, Seed: seed,
+		Bank: b, Coordinator: r, Transfers: -1, Workers: workers, Fail: c.Fail, Seed: seed,
 		Prefix:  c.Name + "." + rt.Name + ".",
 		Options: []gtx.Option{gtx.WithTimeout(txTimeout), gtx.WithRetries(8)}, OptionsOf: optionsOf,
 		Between: func(xid gtx.XID, t bank.Transfer) error {
@@ -204,30 +231,36 @@ func (c *appConfig) load(ctx context.Context, r *recorder, b *bank.Bank, rt rout
 		},
 		Ended: func(t bank.Transfer, err error) {
 			mu.Lock()
-			e := event{Kind: kindTold, ID: t.ID, Told: gtx.Committed.String()}
-			if xid := last[t.ID]; !xid.IsZero() {
-				e.XID = xid.String()
-			}
+			xid := last[t.ID]
 			delete(last, t.ID)
 			mu.Unlock()
-			var unknown *gtx.UnknownError
-			switch {
-			case errors.As(err, &unknown):
-				e.Told, e.XID, e.Text = "unknown", unknown.XID.String(), err.Error()
-			case err != nil:
-				e.Told, e.Text = gtx.Aborted.String(), err.Error()
-			}
-			r.out.tell(e)
-			if err != nil && !errors.Is(err, bank.ErrRefused) {
-				// Somebody is away: do not spin.
-				select {
-				case <-stop:
-				case <-time.After(50 * time.Millisecond):
-				}
-			}
+			r.ended(t.ID, xid, err, stop)
 		},
 	}
 	l.Run(ctx, stop, &tally)
+}
+
+// ended tells what the application was told of a transfer, xid its last try, and waits a
+// little where somebody is away: nobody shall spin.
+func (r *recorder) ended(id string, xid gtx.XID, err error, stop chan struct{}) {
+	e := event{Kind: kindTold, ID: id, Told: gtx.Committed.String()}
+	if !xid.IsZero() {
+		e.XID = xid.String()
+	}
+	var unknown *gtx.UnknownError
+	switch {
+	case errors.As(err, &unknown):
+		e.Told, e.XID, e.Text = "unknown", unknown.XID.String(), err.Error()
+	case err != nil:
+		e.Told, e.Text = gtx.Aborted.String(), err.Error()
+	}
+	r.out.tell(e)
+	if err != nil && !errors.Is(err, bank.ErrRefused) {
+		select {
+		case <-stop:
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // recorder writes every question about a fate, and its answer, to the history.

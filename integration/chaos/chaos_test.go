@@ -219,6 +219,15 @@ func (w *world) verify(ctx context.Context) {
 			t.Errorf("bank %s: left behind: %v: %v", name, left, err)
 		}
 	}
+	holds, bad, err := w.awaitHolds(ctx)
+	if err != nil {
+		t.Errorf("holds: %v", err)
+	}
+	some(t, bad)
+	calls, err := w.awaitCalls(ctx)
+	if err != nil {
+		t.Errorf("calls: %v", err)
+	}
 	if err := w.bus.Idle(ctx); err != nil {
 		t.Error(err)
 	}
@@ -246,20 +255,20 @@ func (w *world) verify(ctx context.Context) {
 	h := w.hist
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i, bad := range checkLog(h, v, there) {
-		if i < 20 {
-			t.Error(bad)
-		}
+	some(t, checkLog(h, v, there))
+	bad, confirmed, cancelled := checkHolds(h, v.of, holds)
+	some(t, bad)
+	bad, called, recalled := checkCalls(h, v.of, calls)
+	some(t, bad)
+	// Of a hundred some were made to fail.
+	if w.size.mode != "3pc" && len(holds) == 0 || len(holds) > 100 && min(confirmed, cancelled) == 0 || len(calls) > 100 && min(called, recalled) == 0 {
+		t.Errorf("confirmed and cancelled were %d and %d actions, %d and %d calls: something was not tested", confirmed, cancelled, called, recalled)
 	}
 	bad, n, err := checkRegisters(h.ops, v.of)
 	if err != nil {
 		t.Error(err)
 	}
-	for i, b := range bad {
-		if i < 20 {
-			t.Error(b)
-		}
-	}
+	some(t, bad)
 	if n == 0 {
 		t.Error("no history of any XID was checked")
 	}
@@ -271,7 +280,16 @@ func (w *world) verify(ctx context.Context) {
 	} else if first := info.CachedInfo().State.FirstSeq; first > 1 {
 		t.Logf("the log has forgotten its first %d messages of %d", first-1, info.CachedInfo().State.LastSeq)
 	}
-	t.Logf("%d XIDs are registers written once; %d transfers stand in the databases, %d commit records in the log", n, len(there), v.commits)
+	t.Logf("%d XIDs are registers written once; %d transfers stand in the databases, %d commit records in the log; %d actions confirmed, %d cancelled; %d calls confirmed, %d cancelled",
+		n, len(there), v.commits, confirmed, cancelled, called, recalled)
+}
+
+// some reports the first of what is wrong.
+func some(t *testing.T, bad []string) {
+	t.Helper()
+	for _, b := range bad[:min(len(bad), 20)] {
+		t.Error(b)
+	}
 }
 
 // report is what happened, as a table: for each kind of fault the longest time

@@ -244,6 +244,9 @@ func (w *world) createBanks(ctx context.Context) error {
 		w.t.Cleanup(func() { db.Close() })
 		db.SetMaxIdleConns(0) // a session that was killed meanwhile is nobody's trouble
 		open[st.name], drivers[st.name], st.admin = db, st.driver, db
+		if err := errors.Join(createHolds(ctx, db), createCalls(ctx, db)); err != nil {
+			return err
+		}
 	}
 	for _, p := range w.paths {
 		b, err := newBank(open[p.From], open[p.To], drivers[p.From], drivers[p.To], p.Name)
