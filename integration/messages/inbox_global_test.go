@@ -203,8 +203,14 @@ func TestInboxPurge(t *testing.T) {
 		dead("dead", 2*time.Hour)
 		put("billing", "dead-old", 2, 4*time.Hour)
 		dead("dead-old", 4*time.Hour)
-		if n, err := in.Purge(t.Context(), time.Now().Add(-3*time.Hour)); err != nil || n != 2 {
-			t.Errorf("removed %d, %v, want the dead one, twice", n, err)
+		for id, age := range map[string]time.Duration{"young": 2 * time.Minute, "dead": time.Second, "unhandled": 2 * time.Minute} {
+			mustExec(t, r.db, fmt.Sprintf("INSERT INTO gtx_inbox_try (consumer, id, tries, error, at) VALUES ('billing', '%s', 1, '', %d)", id, at(age)))
+		}
+		if n, err := in.Purge(t.Context(), time.Now().Add(-3*time.Hour)); err != nil || n != 3 {
+			t.Errorf("removed %d, %v, want the dead one, twice, and the count of a message that was handled", n, err)
+		}
+		if n := r.number("SELECT count(*) FROM gtx_inbox_try WHERE id IN ('dead', 'unhandled')"); n != 2 {
+			t.Errorf("%d counts of tries are left, want 2", n)
 		}
 		want := 1203
 		if s.driver != "gtx-sqlite" { // somebody holds one

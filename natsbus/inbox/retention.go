@@ -15,6 +15,7 @@ import (
 const (
 	purgeBatch = 500
 	purgeTime  = 10 * time.Second // for each batch
+	forgotten  = time.Minute      // after which the count of tries of a message with a row goes
 )
 
 // progress is what the durable consumers had handed out at a time.
@@ -85,6 +86,9 @@ func (in *Inbox) Purge(ctx context.Context, before time.Time) (rows int, err err
 	for _, w := range []struct{ table, where string }{
 		{in.s.n.dead, older(dead)},
 		{in.s.n.try, older(time.Now().Add(-min(in.cfg.KeepDead, max(in.cfg.Keep, keepDead))))},
+		// A NATS server that was killed may count deliveries anew, so that the last of several
+		// looks like the first, and leaves the count of tries.
+		{in.s.n.try, older(time.Now().Add(-forgotten)) + " AND EXISTS (SELECT 1 FROM " + in.s.n.inbox + " i WHERE i.consumer = '" + in.cfg.Name + "' AND i.id = " + in.s.n.try + ".id)"},
 		{in.s.n.inbox, older(limit) + " AND state IN (" + strconv.Itoa(stateDone) + ", " + strconv.Itoa(stateBarred) + ")"},
 		{in.s.n.inbox, older(earlier(limit, dead)) + " AND state = " + strconv.Itoa(stateDead) + " AND NOT EXISTS (SELECT 1 FROM " + in.s.n.dead + " d WHERE d.consumer = '" + in.cfg.Name + "' AND d.id = " + in.s.n.inbox + ".id)"},
 	} {
