@@ -13,7 +13,7 @@ shift
 tests=(go test -race -shuffle=on -p 2 -timeout 30m "$@")
 # The reference parsers, the public suites and the mappers have modules of their
 # own, which must not reach a user's go.sum. The Makefile reads this line, too.
-modules="internal/difftest internal/conformance internal/conformance/programs examples/orm"
+modules="internal/difftest internal/compare internal/conformance internal/conformance/programs examples/orm"
 rc=0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
