@@ -34,21 +34,7 @@ type execer interface {
 func now() int64 { return time.Now().UnixMicro() }
 
 // text puts the dialect's placeholders in place of question marks.
-func (s *store) text(q string) string {
-	if s.d.Name() != "postgres" {
-		return q
-	}
-	var b strings.Builder
-	n := 0
-	for part := range strings.SplitSeq(q, "?") {
-		if n > 0 {
-			b.WriteString(s.d.Placeholder(n))
-		}
-		b.WriteString(part)
-		n++
-	}
-	return b.String()
-}
+func (s *store) text(q string) string { return undo.Markers(s.d, q) }
 
 func (s *store) key(id string) string {
 	return "consumer = '" + s.consumer + "' AND id = '" + id + "'"
