@@ -119,7 +119,7 @@ func (c *claim) fetch(ctx context.Context, r *row) error {
 	if r.whole {
 		return nil
 	}
-	lines, err := c.query(ctx, "SELECT body FROM "+c.o.text.box+" WHERE id = '"+r.id+"'")
+	lines, err := c.query(ctx, c.o.text.body(r))
 	if err != nil {
 		return fmt.Errorf("read body of message %s: %w", r.id, err)
 	}
@@ -137,7 +137,7 @@ func (c *claim) fetch(ctx context.Context, r *row) error {
 // back. After an error all of it may be there yet, and is published again: the streams
 // know the ids.
 // It gives how many were put aside.
-func (c *claim) finish(ctx context.Context, acked []string, dead []failure) (buried int, err error) {
+func (c *claim) finish(ctx context.Context, acked []*row, dead []failure) (buried int, err error) {
 	defer c.drop(ctx)
 	if len(acked) == 0 && len(dead) == 0 {
 		return 0, nil
@@ -149,18 +149,19 @@ func (c *claim) finish(ctx context.Context, acked []string, dead []failure) (bur
 		}
 		defer tx.Rollback()
 	}
-	for _, f := range dead {
-		gone, err := c.o.bury(ctx, tx, &f)
+	for i := range dead {
+		f := &dead[i]
+		gone, err := c.o.bury(ctx, tx, f)
 		if err != nil {
 			return 0, err
 		}
 		if gone {
-			acked = append(acked, f.id)
+			acked = append(acked, &f.row)
 			buried++
 		}
 	}
 	if len(acked) > 0 {
-		if _, err := tx.ExecContext(ctx, c.o.text.remove(c.o.text.box, acked)); err != nil {
+		if _, err := tx.ExecContext(ctx, c.o.text.remove(acked)); err != nil {
 			return 0, fmt.Errorf("remove published messages: %w", err)
 		}
 	}

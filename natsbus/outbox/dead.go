@@ -40,13 +40,13 @@ func (o *Outbox) bury(ctx context.Context, tx *sql.Tx, f *failure) (gone bool, e
 		}
 		return false, nil
 	}
-	if _, err := tx.ExecContext(ctx, o.text.bury(f.id, f.err.Error(), o.micros(time.Now()))); err != nil {
+	if _, err := tx.ExecContext(ctx, o.text.bury(&f.row, f.err.Error(), o.micros(time.Now()))); err != nil {
 		return false, fmt.Errorf("put dead message %s aside: %w", f.id, err)
 	}
 	if o.cfg.DeadSubject != "" && !isLetter(f.header) {
 		header, body := o.letter(f)
 		now := time.Now()
-		if _, err := tx.ExecContext(ctx, o.text.tell(f.id, o.id.next(now), o.cfg.DeadSubject, header, o.micros(now), body)); err != nil {
+		if _, err := tx.ExecContext(ctx, o.text.tell(&f.row, o.id.next(now), o.cfg.DeadSubject, header, o.micros(now), body)); err != nil {
 			return false, fmt.Errorf("write letter of dead message %s: %w", f.id, err)
 		}
 	}
@@ -96,7 +96,7 @@ func (o *Outbox) shorter(f *failure) (query string, ok bool) {
 	switch {
 	case f.size > 0 && !hasCode(f.err, codeHeaderTooLarge):
 		h[HeaderDeadBody] = []string{leftOut}
-		return o.text.rewrite(f.id, jsonOf(h), true), true
+		return o.text.rewrite(&f.row, jsonOf(h), true), true
 	case h[HeaderDeadHeader] == nil:
 		for name := range h {
 			if !strings.HasPrefix(name, "Gtx-") {
@@ -104,7 +104,7 @@ func (o *Outbox) shorter(f *failure) (query string, ok bool) {
 			}
 		}
 		h[HeaderDeadHeader] = []string{leftOut}
-		return o.text.rewrite(f.id, jsonOf(h), false), true
+		return o.text.rewrite(&f.row, jsonOf(h), false), true
 	}
 	return "", false
 }
@@ -116,20 +116,20 @@ func jsonOf(h nats.Header) string {
 }
 
 // tell makes the letter of a message, without a key: it orders nothing.
-func (t text) tell(dead, id, subject, header string, micros uint64, body bool) string {
+func (t text) tell(dead *row, id, subject, header string, micros uint64, body bool) string {
 	what := "size, body"
 	if !body {
 		what = "0, " + t.bytes(nil)
 	}
-	return fmt.Sprintf("INSERT INTO %s (%s) SELECT '%s', %d, %s, %s, '', %s, %s FROM %s WHERE id = '%s'",
-		t.box, columns, id, slotOf(""), t.now(micros), t.str(subject), t.str(header), what, t.box, dead)
+	return fmt.Sprintf("INSERT INTO %s (%s) SELECT '%s', %d, %s, %s, '', %s, %s FROM %s%s",
+		t.box, columns, id, slotOf(""), t.now(micros), t.str(subject), t.str(header), what, t.box, t.at(dead))
 }
 
 // rewrite changes the header of a letter, and takes its body away.
-func (t text) rewrite(id, header string, noBody bool) string {
+func (t text) rewrite(r *row, header string, noBody bool) string {
 	cut := ""
 	if noBody {
 		cut = ", size = 0, body = " + t.bytes(nil)
 	}
-	return "UPDATE " + t.box + " SET header = " + t.str(header) + cut + " WHERE id = '" + id + "'"
+	return "UPDATE " + t.box + " SET header = " + t.str(header) + cut + t.at(r)
 }

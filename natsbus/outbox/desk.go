@@ -125,7 +125,8 @@ func scanDead(scan func(...any) error, d *Dead, more ...any) error {
 func (k *Desk) Replay(ctx context.Context, id string) error {
 	err := k.take(gtx.Detach(ctx), id, func(ctx context.Context, tx *sql.Tx) error {
 		// The row among the dead is deleted after this: two that replay it at once meet at
-		// the primary key of gtx_outbox, and whoever is second finds nothing to delete.
+		// the primary key of gtx_outbox, in SQLite at the one lock of its writers, and whoever
+		// is second finds nothing to delete.
 		_, err := tx.ExecContext(ctx, k.text.raise(id, after(k.clock, uint64(time.Now().UnixMicro()))))
 		if k.text.Classify(err) == undo.Duplicate {
 			return ErrNotDead
@@ -215,7 +216,7 @@ func (k *Desk) take(ctx context.Context, id string, do func(ctx context.Context,
 	if err := do(ctx, tx); err != nil {
 		return err
 	}
-	res, err := tx.ExecContext(ctx, k.text.remove(k.text.dead, []string{id}))
+	res, err := tx.ExecContext(ctx, k.text.removeDead([]string{id}))
 	if err != nil {
 		return err
 	}

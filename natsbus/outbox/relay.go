@@ -267,7 +267,7 @@ func (r *relay) trim(stop context.Context) {
 		now := r.o.text.now(uint64(time.Now().UnixMicro()))
 		list, err := idsOf(ctx, r.o.db, fmt.Sprintf("SELECT id FROM %s WHERE died < %s - %d ORDER BY died LIMIT %d", r.o.text.dead, now, keep.Microseconds(), limit))
 		if err == nil && len(list) > 0 {
-			_, err = r.o.db.ExecContext(ctx, r.o.text.remove(r.o.text.dead, list))
+			_, err = r.o.db.ExecContext(ctx, r.o.text.removeDead(list))
 		}
 		if err != nil {
 			r.complain(fmt.Errorf("remove old dead messages: %w", err))

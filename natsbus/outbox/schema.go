@@ -22,7 +22,8 @@ func namesOf(dialect string) names {
 // schema gives the DDL. slot is slotOf the key, pos the time of Publish in microseconds,
 // id breaks ties, okey is "" for a message without a key, size counts the body's bytes.
 // In SQLite no table has a rowid of its own, which an INSERT would leave in the user's
-// last_insert_rowid().
+// last_insert_rowid(), and messages are one tree: with an index beside it a COMMIT writes
+// a quarter more pages. So its key is their order.
 func schema(dialect string) []string {
 	switch dialect {
 	case "mysql":
@@ -61,7 +62,7 @@ func schema(dialect string) []string {
 			"CREATE INDEX IF NOT EXISTS gtx_outbox_dead_died ON public.gtx_outbox_dead (died)",
 		}
 	}
-	const message = `	id TEXT NOT NULL PRIMARY KEY,
+	const message = `	id TEXT NOT NULL,
 	slot INTEGER NOT NULL,
 	pos INTEGER NOT NULL,
 	subject TEXT NOT NULL,
@@ -70,10 +71,9 @@ func schema(dialect string) []string {
 	size INTEGER NOT NULL,
 	body BLOB NOT NULL`
 	return []string{
-		"CREATE TABLE IF NOT EXISTS main.gtx_outbox (\n" + message + "\n) WITHOUT ROWID",
-		"CREATE INDEX IF NOT EXISTS main.gtx_outbox_order ON gtx_outbox (slot, pos, id)",
+		"CREATE TABLE IF NOT EXISTS main.gtx_outbox (\n" + message + ",\n	PRIMARY KEY (slot, pos, id)\n) WITHOUT ROWID",
 		"CREATE TABLE IF NOT EXISTS main.gtx_outbox_slot (\n	slot INTEGER NOT NULL PRIMARY KEY,\n	owner TEXT NOT NULL,\n	until INTEGER NOT NULL\n) WITHOUT ROWID",
-		"CREATE TABLE IF NOT EXISTS main.gtx_outbox_dead (\n" + message + ",\n	error TEXT NOT NULL,\n	died INTEGER NOT NULL\n) WITHOUT ROWID",
+		"CREATE TABLE IF NOT EXISTS main.gtx_outbox_dead (\n" + message + ",\n	error TEXT NOT NULL,\n	died INTEGER NOT NULL,\n	PRIMARY KEY (id)\n) WITHOUT ROWID",
 		"CREATE INDEX IF NOT EXISTS main.gtx_outbox_dead_died ON gtx_outbox_dead (died)",
 	}
 }

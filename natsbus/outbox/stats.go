@@ -34,11 +34,12 @@ type Stats struct {
 
 // Stats asks the database, which counts all that wait: not for every second.
 func (o *Outbox) Stats(ctx context.Context) (Stats, error) {
+	have, err := o.desk().Backlog(ctx)
+	// After the look at the table: what was published and is no longer there has been counted.
 	s := Stats{
 		Published: o.count.published.Load(), Duplicates: o.count.duplicates.Load(),
 		Retries: o.count.retries.Load(), Died: o.count.died.Load(),
 	}
-	have, err := o.desk().Backlog(ctx)
 	if err != nil {
 		return s, err
 	}

@@ -159,19 +159,51 @@ func (t text) release(owner string) string {
 	return "UPDATE " + t.slot + " SET owner = '', until = 0 WHERE owner = '" + owner + "'"
 }
 
-// remove deletes messages by primary key. Without the hint MySQL may read the whole
-// table instead, and wait for messages that are not committed.
-func (t text) remove(table string, list []string) string {
-	if t.Name() == "mysql" {
-		return "DELETE o FROM " + table + " AS o FORCE INDEX (PRIMARY) WHERE o.id IN ('" + strings.Join(list, "', '") + "')"
+// at finds a message of gtx_outbox by primary key.
+func (t text) at(r *row) string {
+	found := " WHERE id = '" + r.id + "'"
+	if t.Name() == "sqlite" {
+		found += " AND slot = " + strconv.Itoa(r.slot) + " AND pos = " + strconv.FormatUint(r.pos, 10)
 	}
-	return "DELETE FROM " + table + " WHERE id IN ('" + strings.Join(list, "', '") + "')"
+	return found
 }
 
+// remove deletes messages of gtx_outbox by primary key.
+func (t text) remove(list []*row) string {
+	keys := make([]string, len(list))
+	for i, r := range list {
+		keys[i] = "'" + r.id + "'"
+		if t.Name() == "sqlite" {
+			keys[i] = "(" + strconv.Itoa(r.slot) + ", " + strconv.FormatUint(r.pos, 10) + ", " + keys[i] + ")"
+		}
+	}
+	if t.Name() == "sqlite" {
+		return "DELETE FROM " + t.box + " WHERE (slot, pos, id) IN (VALUES " + strings.Join(keys, ", ") + ")"
+	}
+	return t.removeByID(t.box, keys)
+}
+
+// removeDead deletes messages among the dead.
+func (t text) removeDead(ids []string) string {
+	return t.removeByID(t.dead, []string{"'" + strings.Join(ids, "', '") + "'"})
+}
+
+// removeByID hints at the primary key: else MySQL may read the whole table instead, and wait
+// for messages that are not committed.
+func (t text) removeByID(table string, literals []string) string {
+	if t.Name() == "mysql" {
+		return "DELETE o FROM " + table + " AS o FORCE INDEX (PRIMARY) WHERE o.id IN (" + strings.Join(literals, ", ") + ")"
+	}
+	return "DELETE FROM " + table + " WHERE id IN (" + strings.Join(literals, ", ") + ")"
+}
+
+// body asks for what page has left out.
+func (t text) body(r *row) string { return "SELECT body FROM " + t.box + t.at(r) }
+
 // bury copies a message among the dead.
-func (t text) bury(id, why string, micros uint64) string {
+func (t text) bury(r *row, why string, micros uint64) string {
 	return "INSERT INTO " + t.dead + " (" + columns + ", error, died) SELECT " + columns + ", " + t.str(plain(why, maxError)) +
-		", " + t.now(micros) + " FROM " + t.box + " WHERE id = '" + id + "'"
+		", " + t.now(micros) + " FROM " + t.box + t.at(r)
 }
 
 // raise copies a dead message back, behind all others.

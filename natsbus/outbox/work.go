@@ -25,7 +25,7 @@ type batch struct {
 	r        *relay
 	c        *claim
 	chains   []*chain
-	acked    []string
+	acked    []*row
 	dead     []failure
 	progress uint64 // slots of which a message has gone
 	rows     int    // that were read
@@ -268,7 +268,7 @@ func (b *batch) landed(ch *chain, ack *jetstream.PubAck, err error) {
 	m := &ch.rows[0]
 	switch {
 	case err == nil:
-		b.acked = append(b.acked, m.id)
+		b.acked = append(b.acked, m)
 		b.r.o.count.published.Add(1)
 		if ack.Duplicate {
 			b.r.o.count.duplicates.Add(1)
