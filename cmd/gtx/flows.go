@@ -169,7 +169,7 @@ func (o *resolveOptions) settleStep(ctx context.Context, words []string, std std
 	defer at.close()
 	err = flow.Settle(ctx, at.db, at.dialect, o.settle, words[1], osUser(), o.reason)
 	if errors.Is(err, flow.ErrNotStuck) {
-		return fmt.Errorf("%s: no step of service %s in flow %s whose Undo has failed", at.show, clean(o.settle), words[1])
+		return fmt.Errorf("%s: nothing to settle: service %s has no step in flow %s whose Undo has failed, and no flow that fails waits for it", at.show, clean(o.settle), words[1])
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", at.show, err)

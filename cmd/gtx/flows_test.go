@@ -125,11 +125,11 @@ func TestShowsFlows(t *testing.T) {
 			}
 			settle := []string{"resolve", m.dsn, id, "--settle", "stock", "--yes"}
 			m.gtx(exitUsage, settle, "wants a --reason")
-			m.gtx(exitError, []string{"resolve", m.dsn, id, "--settle", "billing", "--yes", "--reason", "x"}, "no step of service billing")
+			m.gtx(exitError, []string{"resolve", m.dsn, id, "--settle", "billing", "--yes", "--reason", "x"}, "nothing to settle: service billing")
 			m.gtx(exitError, []string{"resolve", m.dsn, "1", "--settle", "stock", "--yes", "--reason", "x"}, "32 hexadecimal digits")
 			m.gtx(exitOK, append(settle, "--reason", "called the customer"), "counts as undone")
-			m.gtx(exitError, append(settle, "--reason", "called the customer"), "no step of service stock")
 			await("an end", func(f *flow.Flow) bool { return f.State == flow.Undone })
+			m.gtx(exitError, append(settle, "--reason", "called the customer"), "nothing to settle: service stock")
 			m.gtx(exitOK, []string{"show", m.dsn, id}, "undone since", `stock +undone .* by hand: called the customer`)
 			m.gtx(exitOK, []string{"ls", m.dsn}, "no global transaction has anything left")
 			var n int

@@ -30,8 +30,9 @@ must be restored were changed from outside ("gtx show" tells them). One ACTION:
   --drop-action N forget the action of branch N, which fails and fails (TCC): what
                   its Confirm or Cancel should do was done by hand
 
-  --settle NAME   of a flow: what the Undo of this service should do in this
-                  database, and cannot, was done by hand
+  --settle NAME   of a flow: what the Undo of this service should do, and cannot,
+                  was done by hand; in the database of the service, or, where
+                  that is gone for good, of the sender
 
 Rows that are not dirty are restored by phase two in any case. The coordinator is
 asked whether the transaction is aborted; no other is touched; not so for

@@ -90,6 +90,17 @@ func TestFlowFails(t *testing.T) {
 		a.becomes(early, "undone, billing failed: "+errNo.Error()+", stock barred: "+why)
 		late()
 		testdb.Eventually(t, "what comes late is answered", func() bool { return received(b) == 4 })
+		// A report that was on its way for long changes nothing.
+		before := received(a)
+		report := &nats.Msg{Subject: "gtx.flow.shop", Header: nats.Header{
+			flow.HeaderID: {done}, flow.HeaderKind: {kind}, flow.HeaderOp: {"report"}, flow.HeaderSender: {"shop"},
+			flow.HeaderFrom: {"stock"}, flow.HeaderTo: {"stock,billing"}, flow.HeaderBegan: {"1"}, flow.HeaderState: {"done"}, flow.HeaderError: {"late"},
+		}}
+		if _, err := p.js.PublishMsg(t.Context(), report); err != nil {
+			t.Fatal(err)
+		}
+		testdb.Eventually(t, "the late report is heard", func() bool { return received(a) > before })
+		a.becomes(done, "undone, billing failed: "+errNo.Error()+", stock undone: "+why)
 		for id, want := range map[string]string{done: "do,undo", early: ""} {
 			if x, y, z := a.effects(id), b.effects(id), c.effects(id); x != "undone" || y != want || z != "" {
 				t.Errorf("shop has %q, stock %q, billing %q", x, y, z)
@@ -404,7 +415,7 @@ func TestFlowRefuses(t *testing.T) {
 	t.Parallel()
 	p := newPost(t)
 	a := newService(t, p, testdb.Servers()[0], "shop", flow.Config{MaxTries: 2})
-	for _, st := range []flow.Start{
+	for i, st := range []flow.Start{
 		{},
 		{Kind: kind},
 		{Kind: "a b", To: both},
@@ -415,10 +426,11 @@ func TestFlowRefuses(t *testing.T) {
 		{Kind: kind, To: both, Timeout: -1},
 		{Kind: kind, To: both, Timeout: 1000 * time.Hour},
 		{Kind: kind, To: both, Header: nats.Header{"gtx-flow-id": {"x"}}},
-		{Kind: kind, To: both, Body: make([]byte, 1<<20-8<<10)},
+		{Kind: kind, To: both, Header: nats.Header{"nats-expected": {"x"}}},
+		{Kind: kind, To: both, Body: make([]byte, 1<<20-8<<10+1)},
 	} {
 		if id, err := a.Start(t.Context(), a.db, st); !errors.Is(err, flow.ErrStart) || id != "" {
-			t.Errorf("%+v: got %q, %v", st, id, err)
+			t.Errorf("%d: got %q, %v", i, id, err)
 		}
 	}
 	if st, err := a.Stats(t.Context()); err != nil || st.Running != 0 {

@@ -118,7 +118,7 @@ func (s *store) steps(ctx context.Context, where string, args ...any) (all []Ste
 func List(ctx context.Context, db *sql.DB, d undo.Dialect, limit int) ([]Flow, error) {
 	s := store{db, d, namesOf(d.Name())}
 	rows, err := db.QueryContext(ctx, s.text(fmt.Sprintf(
-		"SELECT f.id, f.sender, f.kind, f.state, f.error, f.began, f.deadline, f.end_error, t.name, t.state, t.error, t.at FROM (SELECT * FROM {flow} WHERE state IN (%d, %d) ORDER BY began, id LIMIT %d) f JOIN {to} t ON t.flow = f.id ORDER BY f.began, f.id, t.name",
+		"SELECT f.id, f.sender, f.kind, f.state, f.error, f.began, f.deadline, f.end_error, t.name, t.state, t.error, t.at FROM (SELECT id, sender, kind, state, error, began, deadline, end_error FROM {flow} WHERE state IN (%d, %d) ORDER BY began, id LIMIT %d) f JOIN {to} t ON t.flow = f.id ORDER BY f.began, f.id, t.name",
 		Running, Undoing, max(0, limit))))
 	if err != nil {
 		if d.Classify(err) == undo.NoTable {

@@ -21,7 +21,7 @@ func (s *Service) purge(ctx context.Context) error {
 		s.purgeWith(ctx, "SELECT id FROM {flow} WHERE sender = ? AND ended > 0 AND ended < ?", limit,
 			"DELETE FROM {to} WHERE flow = ?", "DELETE FROM {flow} WHERE id = ?"),
 		s.purgeWith(ctx, "SELECT flow FROM {step} WHERE consumer = ? AND at < ?", limit.Add(-purgeLate),
-			"DELETE FROM {step} WHERE flow = ? AND consumer = '"+s.cfg.Name+"'"),
+			fmt.Sprintf("DELETE FROM {step} WHERE flow = ? AND consumer = '%s' AND at < %d", s.cfg.Name, limit.Add(-purgeLate).UnixMicro())),
 	)
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/natsbus/outbox"
 )
 
 // report takes in what a service says of its step.
@@ -107,7 +108,7 @@ func (s *Service) tend(ctx context.Context, held string) {
 				s.cfg.Logger.WarnContext(ctx, "flow: old rows not removed", "service", s.cfg.Name, "err", err)
 			}
 		}
-		if n == tendBatch {
+		if n == tendBatch && err == nil {
 			continue
 		}
 		t := time.NewTimer(tendEvery/2 + rand.N(tendEvery))
@@ -202,6 +203,12 @@ func (s *Service) ask(ctx context.Context, d due) error {
 			}
 		}
 	case Undoing:
+		if f.all(State.over) { // the last by an operator
+			if err := s.end(ctx, tx, f, Undone); err != nil {
+				return err
+			}
+			break
+		}
 		e.op, e.err = opUndo, f.Error
 		again = func(x State) bool { return !x.over() }
 	default:
@@ -211,7 +218,13 @@ func (s *Service) ask(ctx context.Context, d due) error {
 		if !again(p.State) {
 			continue
 		}
-		if err := s.tell(ctx, tx, e.message(p.Name, f.Header, f.Body)); err != nil {
+		err := s.tell(ctx, tx, e.message(p.Name, f.Header, f.Body))
+		if errors.Is(err, outbox.ErrMessage) {
+			// Nothing was written: that the flow has failed is to be kept all the same.
+			s.cfg.Logger.ErrorContext(ctx, "flow: message cannot be sent", "flow", f.ID, "to", p.Name, "op", e.op, "err", err)
+			continue
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -56,6 +57,9 @@ func Open(ctx context.Context, db *sql.DB, cfg Config) (*Service, error) {
 	about, err := driver.DatabaseOf(db)
 	if err != nil {
 		return nil, fmt.Errorf("open flow service: %w", err)
+	}
+	if id, err := about.Identity(gtx.Detach(ctx)); err != nil || id != cfg.Outbox.Source() {
+		return nil, errors.Join(err, fmt.Errorf("open flow service: Config.Outbox is of database %s, and this is %s: open one with the same database", cfg.Outbox.Source(), id))
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = about.Logger()
@@ -111,8 +115,9 @@ func (s *Service) OnEnd(kind string, end End) error {
 
 // Run takes part until ctx ends, and then returns nil when the functions that run have
 // returned. Any number of processes may. A sender needs it too: it hears and asks the others
-// here. An error is returned when the stream cannot be had or the connection is closed for
-// good.
+// here. A stream that is deleted meanwhile is made anew. An error is returned when the stream
+// cannot be had, when the service's name is used with another database, or when the
+// connection is closed for good.
 func (s *Service) Run(ctx context.Context) error {
 	if _, ok := gtx.FromContext(ctx); ok {
 		return fmt.Errorf("run flow service: %w", inbox.ErrInside)
@@ -135,7 +140,27 @@ func (s *Service) Run(ctx context.Context) error {
 	tending.Go(func() { s.tend(ctx, held) })
 	defer tending.Wait()
 	defer stop()
-	err = s.in.Consume(ctx, inbox.Source{Stream: s.cfg.Stream, Subjects: []string{subject(s.cfg.Name)}, Workers: s.cfg.Workers}, s.receive)
+	for {
+		err = s.in.Consume(ctx, inbox.Source{Stream: s.cfg.Stream, Subjects: []string{subject(s.cfg.Name)}, Workers: s.cfg.Workers}, s.receive)
+		if !gone(err) {
+			break
+		}
+		// What was in it is asked for again.
+		s.cfg.Logger.WarnContext(ctx, "flow: stream or consumer has gone, beginning anew", "service", s.cfg.Name, "stream", s.cfg.Stream, "err", err)
+		t := time.NewTimer(tendEvery)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		}
+		if err = s.stream(ctx); err != nil && !gone(err) {
+			break
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
 	if errors.Is(err, inbox.ErrForgotten) {
 		err = fmt.Errorf("%w: remove those that are older than Config.Keep from the stream, whose senders ask again", err)
 	}
@@ -145,11 +170,23 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
+// gone tells that a stream or a durable consumer was deleted.
+func gone(err error) bool {
+	return errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
+}
+
 // stream makes the stream where it is missing.
 func (s *Service) stream(ctx context.Context) error {
 	_, err := s.cfg.JetStream.Stream(ctx, s.cfg.Stream)
-	if err == nil || !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return err //nolint:wrapcheck // Consume says the same with its words
+	if err == nil {
+		name, err := s.cfg.JetStream.StreamNameBySubject(ctx, subject(s.cfg.Name))
+		if err != nil || name != s.cfg.Stream {
+			return errors.Join(err, fmt.Errorf("stream %s does not take %s: give it the subjects of flow.StreamConfig", s.cfg.Stream, subject(s.cfg.Name)))
+		}
+		return nil
+	}
+	if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return err //nolint:wrapcheck // says enough
 	}
 	if s.cfg.Stream != Stream {
 		return fmt.Errorf("stream %s does not exist: make it with the subjects of flow.StreamConfig", s.cfg.Stream)
@@ -169,20 +206,35 @@ func (s *Service) receive(ctx context.Context, tx *sql.Tx, m *inbox.Message) err
 	}
 	switch e.op {
 	case opDo:
-		return s.do(ctx, tx, e, m)
+		err = s.do(ctx, tx, e, m)
 	case opUndo:
-		return s.undo(ctx, tx, e, m)
+		err = s.undo(ctx, tx, e, m)
 	default:
-		return s.report(ctx, tx, e)
+		err = s.report(ctx, tx, e)
 	}
+	if inbox.IsRetry(err) && m.Deliveries >= patience {
+		return inbox.Permanent(fmt.Errorf("%w: %w", errLater, err))
+	}
+	return err
 }
+
+// patience is how often a message that is to be tried again, through no fault of its own, is
+// delivered before it is given back for the next that the sender sends. Messages that wait
+// in the server for their next try are bounded, and keep others from their first.
+const patience = 6
 
 // giveUp is asked about messages that have failed for good. No message of a flow needs a
 // dead letter: the sender asks again.
 func (s *Service) giveUp(ctx context.Context, tx *sql.Tx, m *inbox.Message, cause error) (bool, error) {
 	e, err := open(m)
-	if err != nil || errors.Is(cause, errOld) {
-		return false, nil
+	switch {
+	case err != nil:
+		return false, nil //nolint:nilerr // it is of no flow, and put aside
+	case errors.Is(cause, errLater), errors.Is(cause, errOld) && e.op == opDo:
+		return true, nil
+	case errors.Is(cause, errOld):
+		// To be seen at the sender as stuck: somebody must look.
+		return true, s.tell(ctx, tx, s.reportOf(e, Done, plain("undo: "+cause.Error())))
 	}
 	switch e.op {
 	case opDo:

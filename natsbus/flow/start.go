@@ -3,6 +3,7 @@ package flow
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/globaltx/globaltx/gtx"
 	"github.com/globaltx/globaltx/natsbus/outbox"
 )
 
@@ -19,6 +21,8 @@ const (
 	maxTo = 64
 	// maxPayload is the server's default. It is asked for where Config.JetStream is set.
 	maxPayload = 1 << 20
+	// maxHead is JetStream's limit of all headers.
+	maxHead = 1<<16 - 1
 	// maxHeader is what headers may take beside those of Start: a flow whose messages no
 	// stream takes could not even be undone.
 	maxHeader = 8 << 10
@@ -41,11 +45,20 @@ type Start struct {
 
 // Start writes a flow in tx, the caller's local transaction on the database of the
 // service. It begins when that has committed, or when the global transaction has that it is
-// part of, and never when it was rolled back. id names the flow.
+// part of, and never when it was rolled back. A *sql.DB outside of a global transaction is
+// given a local one of its own, a *sql.Conn is refused. id names the flow.
 //
 // The error wraps ErrStart or outbox.ErrMessage when the flow was refused; others are the
 // database's.
 func (s *Service) Start(ctx context.Context, tx outbox.Tx, start Start) (id string, err error) {
+	if _, global := gtx.FromContext(ctx); !global {
+		switch on := tx.(type) {
+		case *sql.DB: // each statement would commit by itself
+			return s.startAlone(ctx, on, start)
+		case *sql.Conn:
+			return "", fmt.Errorf("%w: a *sql.Conn may be in no local transaction: begin one, and give that", ErrStart)
+		}
+	}
 	if start.Timeout == 0 {
 		start.Timeout = time.Hour
 	}
@@ -56,7 +69,11 @@ func (s *Service) Start(ctx context.Context, tx outbox.Tx, start Start) (id stri
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrStart, err)
 	}
-	if size, limit := len(header)+len(start.Body), s.payload()-maxHeader; size > limit {
+	head := wireSize(start.Header)
+	if limit := maxHead - maxHeader; head > limit {
+		return "", fmt.Errorf("%w: its header has %d bytes: want at most %d", ErrStart, head, limit)
+	}
+	if size, limit := head+len(start.Body), s.payload()-maxHeader; size > limit {
 		return "", fmt.Errorf("%w: header and body have %d bytes, the server takes %d", ErrStart, size, limit)
 	}
 	var raw [16]byte
@@ -92,6 +109,16 @@ func (s *Service) Start(ctx context.Context, tx outbox.Tx, start Start) (id stri
 	return e.id, nil
 }
 
+// wireSize is what headers take in a message.
+func wireSize(h nats.Header) (n int) {
+	for name, values := range h {
+		for _, v := range values {
+			n += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	return n
+}
+
 // payload is how large a message may be.
 func (s *Service) payload() int {
 	if s.cfg.JetStream != nil {
@@ -100,6 +127,22 @@ func (s *Service) payload() int {
 		}
 	}
 	return maxPayload
+}
+
+func (s *Service) startAlone(ctx context.Context, db *sql.DB, start Start) (string, error) {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return "", fmt.Errorf("start flow: begin local transaction: %w", err)
+	}
+	defer tx.Rollback()
+	id, err := s.Start(ctx, tx, start)
+	if err != nil {
+		return "", err
+	}
+	if err := tx.Commit(); err != nil {
+		return "", fmt.Errorf("start flow: commit: %w", err)
+	}
+	return id, nil
 }
 
 func (s *Service) check(start *Start) error {
@@ -120,8 +163,8 @@ func (s *Service) check(start *Start) error {
 		}
 	}
 	for name := range start.Header {
-		if strings.HasPrefix(strings.ToLower(name), "gtx-") {
-			return fmt.Errorf("%w: header %.100q is this module's", ErrStart, name)
+		if fold := strings.ToLower(name); strings.HasPrefix(fold, "gtx-") || strings.HasPrefix(fold, "nats-") {
+			return fmt.Errorf("%w: header %.100q: names with Nats- and Gtx- are the server's and this module's", ErrStart, name)
 		}
 	}
 	return nil

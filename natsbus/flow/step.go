@@ -61,7 +61,9 @@ func (s *Service) undo(ctx context.Context, tx *sql.Tx, e *envelope, m *inbox.Me
 			if !ok {
 				return fmt.Errorf("no Undo for flows of kind %s here: Handle sets it", e.kind)
 			}
-			if err := step.Undo(ctx, tx, e.forUser(m)); err != nil {
+			if err := step.Undo(ctx, tx, e.forUser(m)); inbox.IsRetry(err) {
+				return errors.New(err.Error()) // counted, so that it is seen
+			} else if err != nil {
 				return err
 			}
 			return s.answer(ctx, tx, e, Undone)

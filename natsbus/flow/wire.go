@@ -142,15 +142,23 @@ func (e *envelope) forUser(m *inbox.Message) *Message {
 	}
 }
 
-// plain makes text fit for a column and a header.
+// plain makes text fit for a header, and for a column of any database: ASCII, for the
+// character set of a database, or of a session, may not have the letters of another's error.
 func plain(text string) string {
-	text = strings.ToValidUTF8(text[:min(len(text), maxError)], "?")
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case b.Len() > maxError:
+			return b.String()
+		case r < ' ' || r == 0x7f:
+			b.WriteByte(' ')
+		case r < 0x7f:
+			b.WriteByte(byte(r))
+		default:
+			fmt.Fprintf(&b, "\\u%04x", r)
 		}
-		return r
-	}, text))
+	}
+	return strings.TrimSpace(b.String())
 }
 
 // encodeHeader gives what gtx_flow.header holds: a JSON object of arrays of strings.

@@ -21,6 +21,8 @@ const (
 	replayEvery = 3 * time.Second
 	// replayBatch is how many they look for at a time.
 	replayBatch = 100
+	// lookEvery is how often they look whether their durable consumer is there.
+	lookEvery = 10 * time.Second
 	// purgeEvery is how often they remove old rows.
 	purgeEvery = time.Minute
 	// hopeless bounds the pause before a consumer that got an error goes on.
@@ -82,13 +84,20 @@ func (in *Inbox) Consume(ctx context.Context, src Source, fn Handler) error {
 		})
 	}
 	wg.Go(func() { every(work, replayEvery, in.wanted, func() { in.replays(work, fn) }) })
+	wg.Go(func() {
+		every(work, lookEvery, nil, func() {
+			for _, l := range lanes {
+				// A durable consumer that was deleted while no request stood at it is silent.
+				if _, err := l.cons.Info(work); errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+					stop(err)
+				}
+			}
+		})
+	})
 	var seen progress
 	wg.Go(func() {
 		every(work, purgeEvery, nil, func() {
-			// A durable consumer that was deleted while the connection was away is silent.
-			if err := in.clean(work, lanes, &seen); errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
-				stop(err)
-			} else if err != nil && work.Err() == nil {
+			if err := in.clean(work, lanes, &seen); err != nil && work.Err() == nil {
 				in.cfg.Logger.WarnContext(work, "inbox: old rows not removed", "inbox", in.cfg.Name, "err", err)
 			}
 		})

@@ -141,6 +141,9 @@ func (in *Inbox) durable(ctx context.Context, stream jetstream.Stream, name stri
 			Durable: name, AckPolicy: jetstream.AckExplicitPolicy, AckWait: src.AckWait,
 			MaxDeliver: -1, MaxAckPending: maxUnacked, FilterSubjects: filters,
 		}
+		if in.identity != "" {
+			cfg.Metadata = map[string]string{metaDatabase: in.identity}
+		}
 		if src.Ordered {
 			cfg.MaxAckPending = 1
 		}
@@ -158,8 +161,16 @@ func (in *Inbox) durable(ctx context.Context, stream jetstream.Stream, name stri
 	if why := unfit(cons.CachedInfo().Config, filters, src.Ordered); why != "" {
 		return nil, fmt.Errorf("use durable consumer %s of %s: %s: delete it, or name another", name, src.Stream, why)
 	}
+	if of := cons.CachedInfo().Config.Metadata[metaDatabase]; of != "" && in.identity != "" && of != in.identity {
+		return nil, fmt.Errorf("use durable consumer %s of %s: it is of database %s, and this is %s: two databases must not share a name; if the other one is gone for good delete it",
+			name, src.Stream, of, in.identity)
+	}
 	return cons, nil
 }
+
+// metaDatabase names the database whose inbox a durable consumer is for: with another one
+// the messages would take effect in either.
+const metaDatabase = "gtx-database"
 
 // unfit tells why a durable consumer that exists cannot be used.
 func unfit(cfg jetstream.ConsumerConfig, filters []string, ordered bool) string {

@@ -56,6 +56,12 @@ func Retry(err error) error {
 	return &marked{err, false}
 }
 
+// IsRetry tells whether an error was marked by Retry.
+func IsRetry(err error) bool {
+	var mark *marked
+	return errors.As(err, &mark) && !mark.permanent
+}
+
 // PanicError is a panic of a handler. It counts as an error of the message.
 type PanicError struct {
 	Value any

@@ -34,6 +34,8 @@ type Inbox struct {
 	counts counts
 	wanted chan struct{} // a replay, for Consume of this process
 
+	identity string // of the database, "" where it has none
+
 	// mu protects the following.
 	mu    sync.Mutex
 	lanes []*lane // of the running Consume
@@ -61,6 +63,11 @@ func Open(ctx context.Context, db *sql.DB, cfg Config) (*Inbox, error) {
 	if err := errors.Join(in.s.committed(gtx.Detach(ctx)), in.s.encoding(gtx.Detach(ctx))); err != nil {
 		return nil, fmt.Errorf("open inbox: %w", err)
 	}
+	id, err := base.Identity(gtx.Detach(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("open inbox: %w", err)
+	}
+	in.identity = string(id)
 	return in, nil
 }
 
@@ -307,10 +314,7 @@ func (in *Inbox) once(ctx context.Context, m *Message, fn Handler) error {
 		if err != nil {
 			return &startError{err}
 		}
-		if in.cfg.Context != nil {
-			ctx = in.cfg.Context(ctx, m.Header)
-		}
-		if err := run(ctx, tx, m, fn); err != nil || in.cfg.Global || in.s.d.Name() != "mysql" {
+		if err := in.run(ctx, tx, m, fn); err != nil || in.cfg.Global || in.s.d.Name() != "mysql" {
 			return err
 		}
 		return in.s.still(ctx, tx, m.ID)
@@ -343,6 +347,16 @@ func (in *Inbox) in(ctx context.Context, work func(ctx context.Context, tx *sql.
 	ctx, cancel := context.WithTimeout(ctx, in.cfg.Timeout)
 	defer cancel()
 	return local(ctx, "")
+}
+
+// run calls a handler with the context that Config makes.
+func (in *Inbox) run(ctx context.Context, tx *sql.Tx, m *Message, fn Handler) error {
+	return run(ctx, tx, m, func(ctx context.Context, tx *sql.Tx, m *Message) error {
+		if in.cfg.Context != nil {
+			ctx = in.cfg.Context(ctx, m.Header)
+		}
+		return fn(ctx, tx, m)
+	})
 }
 
 // run calls fn, and makes an error of a panic.

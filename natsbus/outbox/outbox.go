@@ -85,6 +85,9 @@ func Open(ctx context.Context, db *sql.DB, cfg Config) (*Outbox, error) {
 	return o, nil
 }
 
+// Source gives the identity of the database, as HeaderSource has it.
+func (o *Outbox) Source() gtx.ResourceID { return o.source }
+
 // Close stops the relay of Config.Conn, which ends the batch in its hands: that takes
 // no longer than two seconds and Config.PublishTimeout, as long as the database answers.
 // Messages that are left are relayed by others, or after the next Open.
