@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,6 +59,70 @@ func TestFlowRace(t *testing.T) {
 		a.becomes(id, "undone, billing failed: "+errNo.Error()+", shop undone: billing: "+errNo.Error())
 		if y := b.effects(id); y != "do,undo" {
 			t.Errorf("%s has %q", b.name, y)
+		}
+	})
+}
+
+// TestFlowCommitLost: every third COMMIT of the sender and of its services gets no answer,
+// although it was done. Each flow ends, and has each of its effects once.
+func TestFlowCommitLost(t *testing.T) {
+	onEach(t, func(t *testing.T, s testdb.Server) {
+		p := newPost(t)
+		hooked := func(name string) *service {
+			h := &testdb.Hook{}
+			sv := newServiceOn(t, p, s, testdb.OpenHooked(t, s, s.DSN(t), h, &testdb.Hook{}), name, flow.Config{Resend: 300 * time.Millisecond, MaxTries: 6})
+			var n atomic.Int32
+			h.Set(nil, func(text string, err error) error {
+				if text == "COMMIT" && err == nil && n.Add(1)%3 == 0 {
+					return testdb.ErrInjected
+				}
+				return err
+			})
+			return sv
+		}
+		a, b, c := hooked("shop"), hooked("stock"), hooked("billing")
+		a.onEnd()
+		b.handle(nil)
+		c.handle(func(what string, m *flow.Message) error {
+			if what == "do" && string(m.Body) == "fail" {
+				return inbox.Permanent(errNo)
+			}
+			return nil
+		})
+		want := map[string]string{}
+		for i := range 12 {
+			body := "fail"
+			if i%3 > 0 {
+				body = "do"
+			}
+			tx, err := a.db.BeginTx(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			id, err := a.Start(t.Context(), tx, flow.Start{Kind: kind, To: both, Body: []byte(body)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := tx.Commit(); err != nil && !errors.Is(err, testdb.ErrInjected) {
+				t.Fatal(err)
+			}
+			want[id] = body
+		}
+		for _, sv := range []*service{a, b, c} {
+			sv.run()
+		}
+		for id, body := range want {
+			testdb.EventuallyEvery(t, 20*time.Millisecond, "the flow has ended", func() bool {
+				f, err := a.Flow(t.Context(), id)
+				return err == nil && !f.Ended.IsZero()
+			})
+			x, y, z := a.effects(id), b.effects(id), c.effects(id)
+			switch {
+			case body == "do" && x == "done" && y == "do" && z == "do":
+			case body == "fail" && x == "undone" && (y == "" || y == "do,undo") && z == "":
+			default:
+				t.Errorf("a flow that should %s: shop has %q, stock %q, billing %q", body, x, y, z)
+			}
 		}
 	})
 }

@@ -63,7 +63,12 @@ type service struct {
 
 func newService(t testing.TB, p *post, s testdb.Server, name string, cfg flow.Config) *service {
 	t.Helper()
-	db := testdb.Open(t, s, s.DSN(t))
+	return newServiceOn(t, p, s, testdb.Open(t, s, s.DSN(t)), name, cfg)
+}
+
+// newServiceOn is newService on a database that is open already.
+func newServiceOn(t testing.TB, p *post, s testdb.Server, db *sql.DB, name string, cfg flow.Config) *service {
+	t.Helper()
 	// No two effects are one row, so that a second one is seen.
 	testdb.MustExec(t, db, "CREATE TABLE effect (uid varchar(64) PRIMARY KEY, flow varchar(64) NOT NULL, what varchar(20) NOT NULL)")
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
