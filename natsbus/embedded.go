@@ -77,6 +77,7 @@ type host struct {
 	svc  *Service
 	lock *os.File
 	url  string
+	room int64 // bytes that all streams may hold
 	own  ownStreams
 }
 
@@ -176,6 +177,11 @@ func (h *host) start(ctx context.Context, dir, listen string, users ...*server.U
 			so.Port = server.RANDOM_PORT
 		}
 	}
+	var err error
+	if h.room, err = roomFor(dir); err != nil {
+		return fmt.Errorf("start embedded server: %w", err)
+	}
+	so.JetStreamMaxStore = h.room
 	srv, err := server.NewServer(so)
 	if err != nil {
 		return fmt.Errorf("start embedded server: %w", err)

@@ -1,7 +1,6 @@
 package natsbus
 
 import (
-	"context"
 	"errors"
 	"net/url"
 	"testing"
@@ -63,11 +62,23 @@ func TestOwnStreams(t *testing.T) {
 	}
 	decide := func(b *Bus) {
 		t.Helper()
-		if err := b.Run(ctx, func(ctx context.Context) error {
-			tx, _ := gtx.FromContext(ctx)
-			return b.Register(ctx, tx.XID(), gtx.BranchRef{Resource: "r", Branch: 1})
-		}); err != nil {
+		ref := gtx.BranchRef{Resource: "r", Branch: 1}
+		before, err := b.Stats(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		xid, err := b.Begin(ctx, gtx.BeginRequest{Timeout: 30 * time.Second})
+		if err == nil {
+			err = b.Register(ctx, xid, ref)
+		}
+		if err == nil {
+			_, err = b.Commit(ctx, xid, []gtx.BranchRef{ref}, nil)
+		}
+		if err != nil {
 			t.Error(err)
+		}
+		if after, err := b.Stats(ctx); err != nil || after.LogSeq <= before.LogSeq {
+			t.Errorf("the log has gone from %d to %d, %v", before.LogSeq, after.LogSeq, err)
 		}
 	}
 	decide(b)

@@ -106,9 +106,18 @@ func withConn(dialect, dsn string, fn func(context.Context, *sql.Conn) error) (e
 // make DROP wait for its metadata lock.
 func dropMySQL(admin, name string) error {
 	return withConn("mysql", admin, func(ctx context.Context, c *sql.Conn) error {
-		ids, err := strs(ctx, c, "SELECT id FROM information_schema.processlist WHERE db = '"+name+"'")
+		const unconvertible = 3854 // a statement of somebody else, at this moment, holds bytes that are no text
+		var ids []string
+		var err error
+		for range 100 {
+			ids, err = strs(ctx, c, "SELECT id FROM information_schema.processlist WHERE db = '"+name+"'")
+			var odd *mysql.MySQLError
+			if !errors.As(err, &odd) || odd.Number != unconvertible {
+				break
+			}
+		}
 		if err != nil {
-			return err
+			return fmt.Errorf("list connections: %w", err)
 		}
 		for _, id := range ids {
 			var gone *mysql.MySQLError
