@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
@@ -59,6 +60,11 @@ func TestListsBareActions(t *testing.T) {
 	m.gtx(exitUsage, append(ls, "sqlite:x.db"))
 	m.gtx(exitUsage, []string{"ls"})
 	m.gtx(exitError, []string{"ls", "--dir", filepath.Join(t.TempDir(), "none")}, "no such file")
+	empty := t.TempDir()
+	m.gtx(exitError, []string{"ls", "--dir", empty}, "no decision log is there")
+	if made, err := os.ReadDir(empty); err != nil || len(made) != 0 {
+		t.Errorf("a look has made %v, %v", made, err)
+	}
 	drop := []string{"resolve", "bare:mail", m.xid.String(), "--drop-action", number, "--yes", "--nats", bus.URL()}
 	m.gtx(exitUsage, drop, "a --reason")
 	res.Close() // else it may be at work on the guard

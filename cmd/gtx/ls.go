@@ -27,7 +27,8 @@ A transaction is stuck when a row that must be restored was changed from outside
 "gtx show" tells the row, "gtx resolve" ends it. Nothing is changed.
 
 With --nats or --dir in place of a DSN it lists actions without a database, whose
-guards the coordinator keeps.
+guards the coordinator keeps. --dir runs that coordinator meanwhile: transactions
+that other processes have open there, because it is about to start again, abort.
 
 `
 

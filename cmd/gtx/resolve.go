@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strings"
 
 	"github.com/globaltx/globaltx/gtx"
@@ -169,8 +170,9 @@ func (o *resolveOptions) coordinator(ctx context.Context) (gtx.Coordinator, func
 	case o.natsURL != "":
 		bus, err = natsbus.Connect(ctx, natsbus.Config{URL: o.natsURL, Logger: quiet})
 	case o.dirLog != "":
-		if _, err := os.Stat(o.dirLog); err != nil { // a new log would know no transaction
-			return nil, nil, fmt.Errorf("open the coordinator's directory: %w", err)
+		// A new log would know no transaction, and no guard.
+		if _, err := os.Stat(filepath.Join(o.dirLog, "jetstream", "$G", "streams", "GTX_LOG")); err != nil {
+			return nil, nil, fmt.Errorf("open the coordinator's directory: no decision log is there: %w", err)
 		}
 		bus, err = natsbus.Embedded(ctx, o.dirLog, natsbus.WithLogger(quiet))
 		if errors.Is(err, natsbus.ErrInUse) {

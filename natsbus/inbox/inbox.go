@@ -235,13 +235,15 @@ func (in *Inbox) bury(ctx context.Context, m *Message, cause error) error {
 				return fmt.Errorf("give up: %w", err)
 			}
 		}
-		if !dealt {
-			return in.s.bury(ctx, tx, m, plain(cause.Error(), maxError))
+		if in.cfg.GiveUp != nil && in.s.d.Name() == "mysql" {
+			if err := in.s.still(ctx, tx, m.ID); err != nil {
+				return err
+			}
 		}
-		if err := in.s.bar(ctx, tx, m.ID); err != nil || in.s.d.Name() != "mysql" {
-			return err
+		if dealt {
+			return in.s.bar(ctx, tx, m.ID)
 		}
-		return in.s.still(ctx, tx, m.ID)
+		return in.s.bury(ctx, tx, m, plain(cause.Error(), maxError))
 	})
 	switch {
 	case errors.Is(err, errTaken):
