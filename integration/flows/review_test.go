@@ -1,6 +1,7 @@
 package flows
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"log/slog"
@@ -287,6 +288,72 @@ func TestFlowUndoRetry(t *testing.T) {
 	testdb.Eventually(t, "stock is done", func() bool { return b.step(id) == "done" })
 	c.run()
 	a.becomes(id, "undoing, billing failed: "+errNo.Error()+", stock done: undo: the bank is away")
+}
+
+// TestFlowSwallowedDeadlock: MySQL ends the local transaction of a Do that takes a deadlock for
+// nothing. The flow does not hear that it is done: here it then fails for good.
+func TestFlowSwallowedDeadlock(t *testing.T) {
+	for _, s := range testdb.Servers() {
+		if s.Driver != "gtx-mysql" {
+			continue
+		}
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			p := newPost(t)
+			a := newService(t, p, testdb.Servers()[0], "shop", flow.Config{})
+			b := newService(t, p, s, "stock", flow.Config{})
+			testdb.MustExec(t, b.db, "CREATE TABLE acc (id int PRIMARY KEY, v int NOT NULL)")
+			testdb.MustExec(t, b.db, "INSERT INTO acc VALUES (1, 0), (2, 0)")
+			first := true
+			err := b.Handle(kind, flow.Step{
+				Do: func(ctx context.Context, tx *sql.Tx, _ *flow.Message) error {
+					if !first {
+						return inbox.Permanent(errNo)
+					}
+					first = false
+					return swallow(ctx, t, b.db, tx)
+				},
+				Undo: func(context.Context, *sql.Tx, *flow.Message) error { return nil },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.run()
+			b.run()
+			id := a.start(flow.Start{To: []string{"stock"}})
+			a.becomes(id, "undone, stock failed: "+errNo.Error())
+		})
+	}
+}
+
+// swallow has tx be the victim of a deadlock, and says nothing.
+func swallow(ctx context.Context, t *testing.T, db *sql.DB, tx *sql.Tx) error {
+	if _, err := tx.ExecContext(ctx, "UPDATE acc SET v = v + 1 WHERE id = 1"); err != nil {
+		return err
+	}
+	// The victim is who has changed less.
+	other, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer other.Rollback()
+	for i := range 50 {
+		if _, err := other.ExecContext(ctx, "INSERT INTO acc VALUES (?, 0)", 100+i); err != nil {
+			return err
+		}
+	}
+	if _, err := other.ExecContext(ctx, "UPDATE acc SET v = v + 1 WHERE id = 2"); err != nil {
+		return err
+	}
+	waited := make(chan error, 1)
+	go func() {
+		_, err := other.ExecContext(ctx, "UPDATE acc SET v = v + 1 WHERE id = 1")
+		waited <- err
+	}()
+	if _, err := tx.ExecContext(ctx, "UPDATE acc SET v = v + 1 WHERE id = 2"); err == nil {
+		t.Error("no deadlock")
+	}
+	return <-waited
 }
 
 // rounds counts lines of a log.
