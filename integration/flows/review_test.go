@@ -144,6 +144,16 @@ func TestFlowOld(t *testing.T) {
 		a := newService(t, p, s, "shop", flow.Config{Resend: 100 * time.Millisecond, MaxTries: 3})
 		b := newService(t, p, s, "stock", flow.Config{})
 		b.handle(nil)
+		var ends atomic.Int32
+		err := a.OnEnd(kind, func(context.Context, *sql.Tx, *flow.Flow) error {
+			if ends.Add(1) == 1 {
+				panic("at the first end, which an operator has brought about")
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 		old := a.start(flow.Start{To: []string{"stock"}})
 		nobody := a.start(flow.Start{To: []string{"nobody"}, Timeout: time.Second})
 		settle := func(db *sql.DB, service, id string) error {
@@ -172,6 +182,9 @@ func TestFlowOld(t *testing.T) {
 			t.Error(err)
 		}
 		a.becomes(nobody, "undone, nobody undone: by hand: called them")
+		if n := ends.Load(); n != 3 {
+			t.Errorf("%d ends were begun, want 3", n)
+		}
 		var n int
 		if err := b.db.QueryRow("SELECT count(*) FROM gtx_inbox_dead").Scan(&n); err != nil || n != 0 {
 			t.Errorf("%d dead letters, %v", n, err)

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"time"
 
 	"github.com/globaltx/globaltx/gtx"
+	"github.com/globaltx/globaltx/natsbus/inbox"
 	"github.com/globaltx/globaltx/natsbus/outbox"
 )
 
@@ -74,7 +76,7 @@ func (s *Service) end(ctx context.Context, tx *sql.Tx, f *Flow, state State) err
 	if end == nil {
 		return nil
 	}
-	if err := end(ctx, tx, f); err != nil {
+	if err := run(ctx, tx, f, end); err != nil {
 		return err
 	}
 	if s.d.Name() != "mysql" {
@@ -85,6 +87,16 @@ func (s *Service) end(ctx context.Context, tx *sql.Tx, f *Flow, state State) err
 		err = errRolledBack
 	}
 	return err
+}
+
+// run makes an error of a panic: not every way to the end goes through the inbox.
+func run(ctx context.Context, tx *sql.Tx, f *Flow, end End) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &inbox.PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return end(ctx, tx, f)
 }
 
 const (

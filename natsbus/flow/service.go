@@ -230,7 +230,7 @@ func (s *Service) giveUp(ctx context.Context, tx *sql.Tx, m *inbox.Message, caus
 	switch {
 	case err != nil:
 		return false, nil //nolint:nilerr // it is of no flow, and put aside
-	case errors.Is(cause, errLater), errors.Is(cause, errOld) && e.op == opDo:
+	case errors.Is(cause, errLater) && e.op != opReport, errors.Is(cause, errOld) && e.op == opDo:
 		return true, nil
 	case errors.Is(cause, errOld):
 		// To be seen at the sender as stuck: somebody must look.
